@@ -1,0 +1,24 @@
+"""A study as arrays: each finished trial is read once, its curve and its configuration encoded."""
+
+from optuna_perfpred.history._encoding import ConfigurationEncoder
+from optuna_perfpred.history._per_study import PerStudy
+from optuna_perfpred.history._records import Configuration
+from optuna_perfpred.history._records import CurveRecord
+from optuna_perfpred.history._records import read_configuration
+from optuna_perfpred.history._records import read_curve
+from optuna_perfpred.history._records import read_record
+from optuna_perfpred.history._study_history import StudyHistory
+from optuna_perfpred.history._training_set import TrainingSet
+
+
+__all__ = [
+    "Configuration",
+    "ConfigurationEncoder",
+    "CurveRecord",
+    "PerStudy",
+    "StudyHistory",
+    "TrainingSet",
+    "read_configuration",
+    "read_curve",
+    "read_record",
+]

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+import math
+from typing import Any
+from typing import TYPE_CHECKING
+
+import numpy as np
+from optuna.distributions import CategoricalDistribution
+from optuna.distributions import FloatDistribution
+from optuna.distributions import IntDistribution
+
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    import numpy.typing as npt
+    from optuna.trial import FrozenTrial
+
+
+Configuration = Mapping[str, float | str]
+"""A trial's parameters and feature attributes: numbers stay numbers, choices become strings."""
+
+
+@dataclass(frozen=True)
+class CurveRecord:
+    """What is remembered of one completed trial.
+
+    Attributes:
+        number:
+            The trial's number in its study.
+        trial_id:
+            The trial's identifier in its storage.
+        completed:
+            The time at which the trial was completed, without time zone.
+        configuration:
+            The trial's parameters and feature attributes.
+        steps:
+            The steps at which it reported, ascending. Shape: ``(n_reports,)``.
+        values:
+            The reported values in the same order; NaN and infinities are kept.
+        value:
+            The value returned by the objective.
+        feasible:
+            Whether the trial satisfies all constraints, as :attr:`optuna.Study.best_trial` asks.
+    """
+
+    number: int
+    trial_id: int
+    completed: datetime
+    configuration: Configuration
+    steps: npt.NDArray[np.int64]
+    values: npt.NDArray[np.float64]
+    value: float
+    feasible: bool
+
+
+def read_record(trial: FrozenTrial, feature_attrs: Sequence[str] = ()) -> CurveRecord:
+    """Read a completed trial.
+
+    Args:
+        trial:
+            A trial in the state ``COMPLETE``.
+        feature_attrs:
+            Names of user attributes that are features beside the parameters.
+
+    Returns:
+        The trial's record.
+    """
+    assert trial.value is not None
+    assert trial.datetime_complete is not None
+    steps, values = read_curve(trial)
+    return CurveRecord(
+        number=trial.number,
+        trial_id=trial._trial_id,
+        # Trials added by hand may carry a time zone, which does not compare with those without.
+        completed=trial.datetime_complete.replace(tzinfo=None),
+        configuration=read_configuration(trial, feature_attrs),
+        steps=steps,
+        values=values,
+        value=trial.value,
+        feasible=all(constraint <= 0.0 for constraint in trial.constraints.values()),
+    )
+
+
+def read_curve(trial: FrozenTrial) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Read a trial's intermediate values, which storages keep in the order of their reporting.
+
+    Args:
+        trial:
+            A trial in any state.
+
+    Returns:
+        The steps, ascending, and the values reported at them. Both of shape ``(n_reports,)``.
+    """
+    reports = trial.intermediate_values
+    steps = np.fromiter(reports.keys(), dtype=np.int64, count=len(reports))
+    values = np.fromiter(reports.values(), dtype=np.float64, count=len(reports))
+    order = np.argsort(steps, kind="stable")
+    return steps[order], values[order]
+
+
+def read_configuration(trial: FrozenTrial, feature_attrs: Sequence[str] = ()) -> Configuration:
+    """Read a trial's parameters and feature attributes.
+
+    A parameter with a log distribution is given as its logarithm. The kind of a feature is part
+    of its name, so that one name used with different distributions gives different features
+    instead of one column in which kinds are mixed.
+
+    Args:
+        trial:
+            A trial in any state.
+        feature_attrs:
+            Names of user attributes to read beside the parameters. Numbers, booleans and strings
+            are read; a missing attribute, or one of another type, is absent from the result.
+
+    Returns:
+        The value of each feature by its name. Values are finite numbers or strings.
+    """
+    configuration: dict[str, float | str] = {}
+    for name, value in trial.params.items():
+        distribution = trial.distributions[name]
+        if isinstance(distribution, CategoricalDistribution):
+            configuration[f"choice {name}"] = repr(value)
+        elif isinstance(distribution, FloatDistribution | IntDistribution) and distribution.log:
+            # Optuna guarantees that it is positive.
+            _set_number(configuration, f"log {name}", math.log(value))
+        else:
+            _set_number(configuration, f"param {name}", value)
+    for name in feature_attrs:
+        attr = trial.user_attrs.get(name)
+        if isinstance(attr, bool | str):
+            configuration[f"choice attr {name}"] = repr(attr)
+        elif isinstance(attr, int | float):
+            _set_number(configuration, f"attr {name}", attr)
+    return configuration
+
+
+def _set_number(configuration: dict[str, float | str], name: str, value: Any) -> None:
+    try:
+        number = float(value)
+    except OverflowError:  # Python integers have no bound, floats do.
+        return
+    if math.isfinite(number):
+        configuration[name] = number

@@ -1,0 +1,346 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+import logging
+import math
+from typing import Any
+from typing import TYPE_CHECKING
+import warnings
+import zlib
+
+import numpy as np
+from optuna.pruners import BasePruner
+from optuna.pruners._percentile import _is_first_in_interval_step
+from optuna.study import Study
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
+
+from optuna_perfpred.history import PerStudy
+from optuna_perfpred.history import read_record
+from optuna_perfpred.predictors import CurvePredictor
+from optuna_perfpred.predictors import SequentialRegression
+from optuna_perfpred.pruners._assessment import Assessment
+from optuna_perfpred.pruners._assessment import AUDIT
+from optuna_perfpred.pruners._assessment import REASON
+from optuna_perfpred.pruners._forecaster import Forecaster
+
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+    from optuna_perfpred.history import CurveRecord
+
+
+_logger = logging.getLogger(__name__)
+
+
+class PerformancePredictionPruner(BasePruner):
+    """Pruner that stops trials which will hardly beat the best one, by a forecast of their end.
+
+    Regression models learn from the completed trials of the study how a learning curve, from its
+    first steps and the trial's parameters, goes on to the value that the objective returns. A
+    trial is pruned if the probability that its own final value will beat the best one so far is
+    less than ``1 - confidence``. This is early stopping by performance prediction of Baker et al.,
+    "Accelerating Neural Architecture Search using Performance Prediction",
+    `arXiv:1705.10823 <https://arxiv.org/abs/1705.10823>`__, section 4.
+
+    It suits every single-objective study: either direction, any storage, any parameters, also
+    conditional ones, and curves with different, irregular or missing steps. It never prunes
+    before it can forecast, never raises into an objective (what fails is warned of once), and
+    takes the same decision in every process that reads the same storage.
+
+    On a trial that it prunes, it leaves the user attributes ``perfpred:predicted_value``,
+    ``perfpred:predicted_std``, ``perfpred:probability_of_beating_best``, ``perfpred:step`` and
+    ``perfpred:reason``, a sentence that tells why. Optuna-dashboard shows them as columns.
+
+    .. note::
+        An infinite intermediate value counts as the worst one known; NaN counts as not reported.
+        A trial that reports only NaN is never pruned; ``wrapped_pruner=ThresholdPruner(...)`` or
+        :class:`~optuna.pruners.MedianPruner` prunes it.
+
+    Example:
+
+        .. testcode::
+
+            import optuna
+            from sklearn.datasets import load_digits
+            from sklearn.model_selection import train_test_split
+            from sklearn.neural_network import MLPClassifier
+
+            from optuna_perfpred import PerformancePredictionPruner
+
+            X, y = load_digits(return_X_y=True)
+            X_train, X_valid, y_train, y_valid = train_test_split(X / 16, y, random_state=0)
+
+
+            def objective(trial):
+                lr = trial.suggest_float("lr", 1e-5, 1e-1, log=True)
+                network = MLPClassifier((32,), learning_rate_init=lr, random_state=0)
+                for epoch in range(20):
+                    network.partial_fit(X_train, y_train, classes=range(10))
+                    accuracy = network.score(X_valid, y_valid)
+                    trial.report(accuracy, epoch)
+                    if trial.should_prune():
+                        raise optuna.TrialPruned()
+                return accuracy
+
+
+            study = optuna.create_study(
+                direction="maximize", pruner=PerformancePredictionPruner()
+            )
+            study.optimize(objective, n_trials=30)
+
+    Args:
+        predictor:
+            A :class:`~optuna_perfpred.predictors.CurvePredictor` to forecast with. If
+            :obj:`None`, :class:`~optuna_perfpred.predictors.SequentialRegression` with ridge
+            regression, whose error estimate holds from ten curves on.
+        n_startup_trials:
+            No trial is pruned until this many trials are complete. The paper runs 100 trials in
+            full, which costs most of what there is to save; with fewer than 10 the models'
+            estimate of their own error is too rough to prune by.
+        n_warmup_steps:
+            No trial is pruned before this step.
+        interval_steps:
+            Interval in number of steps between the pruning checks, offset by the warm-up steps.
+            If no value has been reported at the time of a check, the check is postponed until a
+            value is reported.
+        confidence:
+            Δ of the paper, between 0 and 1: a trial is pruned if it will fail to beat the
+            reference with at least this probability. The risk of pruning a good trial adds up
+            over the checks of its curve, hence a default so close to 1.
+        offset:
+            δ of the paper, in the unit of the objective: the value to beat is the reference made
+            worse by this much, so that trials which end about as well are kept.
+        top_n:
+            The value to beat is the n-th best of the completed trials. More than 1 protects the
+            trials whose final values are predicted a little too low, as those of the best often
+            are.
+        horizon:
+            The step at which a full curve ends; trials are not pruned from there on. If
+            :obj:`None`, the last step that a completed trial reached.
+        feature_attrs:
+            Names of user attributes (numbers, booleans or strings, such as ``"num_weights"`` and
+            ``"num_layers"``) that are features beside the parameters. Set them with
+            :meth:`optuna.trial.Trial.set_user_attr` before the first report.
+        audit_rate:
+            Share, between 0 and 1, of the trials that would be pruned which are chosen at random
+            to finish nevertheless. They get the user attribute ``perfpred:audit`` and show how
+            often the pruner is wrong. The default of 0 spends nothing on it.
+        warm_start:
+            Earlier single-objective studies whose completed trials are learned from too. Read
+            here, once. Their values must be on the scale of the new study's; a study of the other
+            direction is left out with a warning. They count as start-up trials.
+        wrapped_pruner:
+            A pruner that may prune as well: alone as long as there is no forecast, and beside it
+            afterwards.
+        shadow:
+            If :obj:`True`, forecast and record, but never prune: each trial that would be pruned
+            gets the user attributes of a pruned one and ``perfpred:audit``.
+        seed:
+            Seed of the random search of the default predictor and of the choice of audited
+            trials. If :obj:`None`, both are still the same in every process: 0 and a hash of the
+            study's name.
+
+    Raises:
+        ValueError:
+            If an argument is out of its range.
+    """
+
+    def __init__(
+        self,
+        predictor: CurvePredictor | None = None,
+        *,
+        n_startup_trials: int = 10,
+        n_warmup_steps: int = 0,
+        interval_steps: int = 1,
+        confidence: float = 0.95,
+        offset: float = 0.0,
+        top_n: int = 5,
+        horizon: int | None = None,
+        feature_attrs: Sequence[str] = (),
+        audit_rate: float = 0.0,
+        warm_start: Sequence[Study] = (),
+        wrapped_pruner: BasePruner | None = None,
+        shadow: bool = False,
+        seed: int | None = None,
+    ) -> None:
+        if predictor is not None and not isinstance(predictor, CurvePredictor):
+            raise ValueError(f"`predictor` must be a CurvePredictor or None, got {predictor=}.")
+        if wrapped_pruner is not None and not isinstance(wrapped_pruner, BasePruner):
+            raise ValueError(
+                f"`wrapped_pruner` must be an Optuna pruner or None, but got {wrapped_pruner=}."
+            )
+        _check_at_least("n_startup_trials", n_startup_trials, 0)
+        _check_at_least("n_warmup_steps", n_warmup_steps, 0)
+        _check_at_least("interval_steps", interval_steps, 1)
+        _check_at_least("top_n", top_n, 1)
+        if horizon is not None:
+            _check_at_least("horizon", horizon, 1)
+        if not 0.0 < confidence < 1.0:
+            raise ValueError(f"`confidence` must be between 0 and 1, but got {confidence=}.")
+        if not 0.0 <= offset < math.inf:
+            raise ValueError(f"`offset` must be finite and not negative, but got {offset=}.")
+        if not 0.0 <= audit_rate <= 1.0:
+            raise ValueError(f"`audit_rate` must be in [0, 1], but got {audit_rate=}.")
+        if isinstance(feature_attrs, str) or not all(isinstance(a, str) for a in feature_attrs):
+            raise ValueError(f"`feature_attrs` must be a list of strings, got {feature_attrs=}.")
+        if seed is not None:
+            _check_at_least("seed", seed, 0)
+
+        self._predictor = predictor or SequentialRegression(seed=seed or 0)
+        self._n_startup_trials = n_startup_trials
+        self._n_warmup_steps = n_warmup_steps
+        self._interval_steps = interval_steps
+        self._confidence = confidence
+        self._offset = offset
+        self._top_n = top_n
+        self._horizon = horizon
+        self._feature_attrs = tuple(feature_attrs)
+        self._audit_rate = audit_rate
+        self._earlier = _read_earlier_studies(warm_start, self._feature_attrs)
+        self._wrapped_pruner = wrapped_pruner
+        self._shadow = shadow
+        self._seed = seed
+        self._forget()
+
+    def prune(self, study: Study, trial: FrozenTrial) -> bool:
+        """Judge whether the trial should be pruned. See :meth:`optuna.pruners.BasePruner.prune`.
+
+        Never raises: if anything fails, a warning tells its cause once, and the trial goes on.
+        """
+        try:
+            return self._prune(study, trial)
+        except Exception as error:
+            self._warn_once(f"The trial is not pruned because its forecast failed: {error!r}")
+            return False
+
+    def _prune(self, study: Study, trial: FrozenTrial) -> bool:
+        if trial.user_attrs.get(AUDIT):
+            return False
+        whole_study: Study = getattr(study, "_study", study)  # HyperbandPruner shows a bracket.
+        assessment = self._assess(whole_study, trial) if self._is_due(trial) else None
+        if assessment is not None and assessment.probability < 1.0 - self._confidence:
+            let_finish = self._shadow or self._is_audited(whole_study, trial)
+            self._record(whole_study, trial, assessment.attributes(), let_finish=let_finish)
+            return not let_finish
+        if self._wrapped_pruner is not None and self._wrapped_pruner.prune(study, trial):
+            attributes = assessment.attributes() if assessment is not None else {}
+            attributes[REASON] = f"Pruned by the wrapped {type(self._wrapped_pruner).__name__}."
+            self._record(whole_study, trial, attributes, let_finish=self._shadow)
+            return not self._shadow
+        return False
+
+    def _is_due(self, trial: FrozenTrial) -> bool:
+        step = trial.last_step
+        if step is None or step < self._n_warmup_steps:
+            return False
+        if self._horizon is not None and step >= self._horizon:
+            return False
+        return self._interval_steps == 1 or _is_first_in_interval_step(
+            step, trial.intermediate_values.keys(), self._n_warmup_steps, self._interval_steps
+        )
+
+    def _assess(self, study: Study, trial: FrozenTrial) -> Assessment | None:
+        completed = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        if not completed:
+            return None
+        forecaster = self._forecasters.of(study)
+        records = forecaster.update(completed)
+        reference = forecaster.reference(records)
+        forecast = forecaster.forecast(records, trial) if reference is not None else None
+        if reference is None or forecast is None:
+            return None
+        assert trial.last_step is not None
+        return Assessment.of(
+            forecast,
+            reference,
+            step=trial.last_step,
+            sign=_sign(study.direction),
+            offset=self._offset,
+            rank=self._top_n,
+        )
+
+    def _new_forecaster(self, study: Study) -> Forecaster:
+        earlier: list[CurveRecord] = []
+        for direction, records in self._earlier:
+            if direction == study.direction:
+                earlier.extend(records)
+            else:
+                self._warn_once(
+                    "A study given as `warm_start` is left out: its direction is "
+                    f"{direction.name}, that of the study is {study.direction.name}."
+                )
+        return Forecaster(
+            self._predictor,
+            sign=_sign(study.direction),
+            n_startup_trials=self._n_startup_trials,
+            top_n=self._top_n,
+            horizon=self._horizon,
+            feature_attrs=self._feature_attrs,
+            earlier=earlier,
+        )
+
+    def _is_audited(self, study: Study, trial: FrozenTrial) -> bool:
+        seed = zlib.crc32(study.study_name.encode()) if self._seed is None else self._seed
+        draw = np.random.default_rng([seed, trial.number]).random()
+        return bool(draw < self._audit_rate)
+
+    def _record(
+        self, study: Study, trial: FrozenTrial, attributes: Mapping[str, Any], *, let_finish: bool
+    ) -> None:
+        """Leave the decision and its reason on the trial, for people, samplers and plots."""
+        _logger.info("Trial %d: %s", trial.number, attributes[REASON])
+        if let_finish:
+            attributes = {**attributes, AUDIT: True}
+        try:
+            for key, value in attributes.items():
+                study._storage.set_trial_user_attr(trial._trial_id, key, value)
+        except Exception as error:
+            self._warn_once(f"The reason of a pruning could not be recorded: {error!r}")
+
+    def _warn_once(self, message: str) -> None:
+        if message not in self._warned:
+            self._warned.add(message)
+            warnings.warn(message, stacklevel=2)
+
+    def _forget(self) -> None:
+        self._forecasters = PerStudy(self._new_forecaster)
+        self._warned: set[str] = set()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Another process learns from its storage, which knows more by then.
+        state = self.__dict__.copy()
+        del state["_forecasters"], state["_warned"]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget()
+
+
+def _sign(direction: StudyDirection) -> float:
+    return 1.0 if direction == StudyDirection.MAXIMIZE else -1.0
+
+
+def _check_at_least(name: str, value: int, minimum: int) -> None:
+    if not isinstance(value, int | np.integer) or value < minimum:
+        raise ValueError(f"`{name}` must be an integer of at least {minimum}, but got {value!r}.")
+
+
+def _read_earlier_studies(
+    studies: Sequence[Study], feature_attrs: Sequence[str]
+) -> list[tuple[StudyDirection, list[CurveRecord]]]:
+    if not isinstance(studies, Sequence) or not all(isinstance(s, Study) for s in studies):
+        raise ValueError(f"`warm_start` must be a list of Optuna studies, but got {studies!r}.")
+    earlier = []
+    for study in studies:
+        if len(study.directions) != 1:
+            raise ValueError(
+                f"`warm_start` must hold single-objective studies, but {study.study_name!r} has "
+                f"{len(study.directions)} objectives."
+            )
+        completed = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        earlier.append((study.direction, [read_record(t, feature_attrs) for t in completed]))
+    return earlier
