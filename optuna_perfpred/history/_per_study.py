@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 import threading
 from typing import Generic
 from typing import TYPE_CHECKING
@@ -9,6 +8,8 @@ import weakref
 
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from optuna.storages import BaseStorage
     from optuna.study import Study
 

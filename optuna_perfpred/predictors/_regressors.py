@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 from typing import TYPE_CHECKING
 import warnings
@@ -22,6 +21,8 @@ from sklearn.svm import NuSVR
 
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy.typing as npt
 
 
@@ -37,7 +38,7 @@ def fit_ridge(
     X: npt.NDArray[np.float64], y: npt.NDArray[np.float64], **_: object
 ) -> FittedRegressor:
     """Fit ridge regression, its penalty chosen by the closed form of the leave-one-out error."""
-    return _fit_linear(X, y, np.logspace(-3.0, 4.0, 22))
+    return _fit_linear(X, y, np.logspace(-3.0, 4.0, 15))
 
 
 def fit_ols(

@@ -15,7 +15,6 @@ from optuna_perfpred.predictors._base import observed_lengths
 from optuna_perfpred.predictors._features import published_features
 from optuna_perfpred.predictors._features import Standardizer
 from optuna_perfpred.predictors._features import summary_features
-from optuna_perfpred.predictors._regressors import fit_ridge
 from optuna_perfpred.predictors._regressors import REGRESSORS
 
 
@@ -26,7 +25,8 @@ if TYPE_CHECKING:
 
 # Fewer curves than this say nothing of a regression's error.
 _MIN_CURVES = 5
-_LINEAR = ("ols", "ridge", "nu_svr_linear")
+# Regressors that are fitted so fast that two sets of features can be tried.
+_CLOSED_FORM = ("ols", "ridge")
 
 
 class SequentialRegression(CurvePredictor):
@@ -47,8 +47,8 @@ class SequentialRegression(CurvePredictor):
     * the regression predicts the gain from the last value to the final one: what a model cannot
       extrapolate, such as a perplexity beyond its training curves, the last value carries,
     * features and gains are standardized, and drawn in if they lie far outside the others',
-    * linear models also take the squares of the configuration's features where that lowers their
-      leave-one-out error, because a learning rate has its optimum inside its range,
+    * least squares and ridge also take the squares of the configuration's features where that
+      lowers their leave-one-out error, because a learning rate has its optimum inside its range,
     * ν-SVR weights features by their importance in a random forest, as far as that helps,
     * the forecast is Student's t distribution, which knows of few training curves.
 
@@ -224,30 +224,31 @@ class _Model:
         raw = (finals if published else finals - curves[:, -1])[:, np.newaxis]
         target = Standardizer(raw, robust=not published)
         y = target.transform(raw)[:, 0]
-        features = _Features(configurations, curves, published=published)
-        X = features.transform(configurations, curves)
-        if regressor in _LINEAR and not published:
-            squared = _Features(configurations, curves, published=False, squares=True)
-            X_squared = squared.transform(configurations, curves)
-            if _ridge_error(X_squared, y) < _ridge_error(X, y):
-                features, X = squared, X_squared
         fit, arguments, default_n_iter = REGRESSORS[regressor]
-        estimator, residuals = fit(
-            X,
-            y,
-            published=published,
-            n_iter=n_iter or default_n_iter,
-            seed=seed,
-            **arguments,
-        )
+        candidates = [_Features(configurations, curves, published=published)]
+        if regressor in _CLOSED_FORM and not published:
+            candidates.append(_Features(configurations, curves, published=False, squares=True))
+        fits = [
+            fit(
+                features.transform(configurations, curves),
+                y,
+                published=published,
+                n_iter=n_iter or default_n_iter,
+                seed=seed,
+                **arguments,
+            )
+            for features in candidates
+        ]
+        errors = [float(np.nanmean(residuals**2)) for _, residuals in fits]
+        best = int(np.argmin(errors))
         scale = float(target.scale[0])
         return cls(
-            estimator=estimator,
-            features=features,
+            estimator=fits[best][0],
+            features=candidates[best],
             target=target,
             # An extrapolation further than the whole range of what was seen is a failed one.
             range=(2.0 * y.min() - y.max(), 2.0 * y.max() - y.min()),
-            std=scale * float(np.sqrt(np.nanmean(residuals**2))),
+            std=scale * float(np.sqrt(errors[best])),
             df=np.inf if published else len(y) - 1.0,
         )
 
@@ -294,9 +295,3 @@ class _Features:
 
     def _of_curve(self, curves: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         return published_features(curves) if self.published else summary_features(curves)
-
-
-def _ridge_error(X: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> float:
-    """Give the sum of the squared leave-one-out residuals of ridge regression."""
-    _, residuals = fit_ridge(X, y)
-    return float(np.sum(residuals**2))

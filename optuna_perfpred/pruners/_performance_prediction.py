@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Mapping
 from collections.abc import Sequence
 import logging
 import math
@@ -217,9 +216,9 @@ class PerformancePredictionPruner(BasePruner):
             return False
 
     def _prune(self, study: Study, trial: FrozenTrial) -> bool:
-        if trial.user_attrs.get(AUDIT):
-            return False
         whole_study: Study = getattr(study, "_study", study)  # HyperbandPruner shows a bracket.
+        if self._let_finish.of(whole_study).get(trial._trial_id, False):
+            return False
         assessment = self._assess(whole_study, trial) if self._is_due(trial) else None
         if assessment is not None and assessment.probability < 1.0 - self._confidence:
             let_finish = self._shadow or self._is_audited(whole_study, trial)
@@ -288,12 +287,17 @@ class PerformancePredictionPruner(BasePruner):
         return bool(draw < self._audit_rate)
 
     def _record(
-        self, study: Study, trial: FrozenTrial, attributes: Mapping[str, Any], *, let_finish: bool
+        self, study: Study, trial: FrozenTrial, attributes: dict[str, Any], *, let_finish: bool
     ) -> None:
-        """Leave the decision and its reason on the trial, for people, samplers and plots."""
+        """Leave the first decision on a trial, and its reason, for people, samplers and plots."""
+        recorded = self._let_finish.of(study)
+        if trial._trial_id in recorded:
+            return
+        recorded[trial._trial_id] = let_finish
         _logger.info("Trial %d: %s", trial.number, attributes[REASON])
-        if let_finish:
-            attributes = {**attributes, AUDIT: True}
+        # A retried trial starts with the attributes of the one that died.
+        if let_finish or AUDIT in trial.user_attrs:
+            attributes[AUDIT] = let_finish
         try:
             for key, value in attributes.items():
                 study._storage.set_trial_user_attr(trial._trial_id, key, value)
@@ -307,12 +311,14 @@ class PerformancePredictionPruner(BasePruner):
 
     def _forget(self) -> None:
         self._forecasters = PerStudy(self._new_forecaster)
+        # Of each trial that a decision was recorded on, whether it goes on nevertheless.
+        self._let_finish: PerStudy[dict[int, bool]] = PerStudy(lambda _: {})
         self._warned: set[str] = set()
 
     def __getstate__(self) -> dict[str, Any]:
         # Another process learns from its storage, which knows more by then.
         state = self.__dict__.copy()
-        del state["_forecasters"], state["_warned"]
+        del state["_forecasters"], state["_let_finish"], state["_warned"]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:

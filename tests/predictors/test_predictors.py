@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+import math
+import pickle
+
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.linear_model import LinearRegression
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import cross_val_predict
+from sklearn.model_selection import LeaveOneOut
+
+from optuna_perfpred import LastSeenValue
+from optuna_perfpred import SequentialRegression
+from optuna_perfpred.predictors._regressors import fit_ols
+from optuna_perfpred.predictors._regressors import fit_ridge
+from optuna_perfpred.predictors._regressors import REGRESSORS
+
+
+T = 20
+
+
+def make_trials(n, seed=0, noise=0.005):
+    """Curves whose end depends on the configuration and shows in them only gradually."""
+    rng = np.random.default_rng(seed)
+    configurations = rng.uniform(size=(n, 2))
+    ends = 0.5 + 0.3 * configurations[:, 0] - 0.2 * (configurations[:, 1] - 0.4) ** 2
+    rates = rng.uniform(0.7, 0.95, size=n)
+    progress = 1.0 - rates[:, np.newaxis] ** np.arange(1, T + 1)
+    curves = ends[:, np.newaxis] * progress + noise * rng.normal(size=(n, T))
+    return configurations, curves, curves[:, -1].copy()
+
+
+def seen_until(curves, length):
+    partial = curves.copy()
+    partial[:, length:] = np.nan
+    return partial
+
+
+def mean_error(predictor, length=5):
+    configurations, curves, finals = make_trials(100, seed=1)
+    forecast = predictor.predict(configurations, seen_until(curves, length))
+    return np.abs(forecast.mean - finals).mean()
+
+
+def predictor_of(regressor, **kwargs):
+    n_iter = {"nu_svr_linear": 10, "nu_svr_rbf": 20, "random_forest": 2}.get(regressor)
+    return SequentialRegression(regressor, n_iter=n_iter, **kwargs)
+
+
+@pytest.mark.parametrize("published", [True, False])
+@pytest.mark.parametrize("regressor", REGRESSORS)
+def test_regressions_beat_the_last_seen_value(regressor, published):
+    baseline = LastSeenValue().fit(*make_trials(60))
+    predictor = predictor_of(regressor, published=published).fit(*make_trials(60))
+    assert mean_error(predictor) < 0.5 * mean_error(baseline)
+
+
+@pytest.mark.parametrize("published", [True, False])
+@pytest.mark.parametrize("regressor", REGRESSORS)
+def test_standard_error_is_the_size_of_the_errors(regressor, published):
+    predictor = predictor_of(regressor, published=published).fit(*make_trials(60))
+    configurations, curves, finals = make_trials(300, seed=2)
+    forecast = predictor.predict(configurations, seen_until(curves, 5))
+    error = np.sqrt(np.mean((forecast.mean - finals) ** 2))
+    assert 0.5 * error < forecast.std[0] < 2.0 * error
+
+
+@pytest.mark.parametrize("regressor", REGRESSORS)
+def test_equal_seeds_give_equal_forecasts(regressor):
+    configurations, curves, finals = make_trials(40)
+    forecasts = [
+        predictor_of(regressor, seed=3)
+        .fit(configurations, curves, finals)
+        .predict(configurations, seen_until(curves, 4))
+        for _ in range(2)
+    ]
+    np.testing.assert_array_equal(forecasts[0].mean, forecasts[1].mean)
+    np.testing.assert_array_equal(forecasts[0].std, forecasts[1].std)
+
+
+def test_leave_one_out_of_least_squares_equals_refits():
+    configurations, curves, finals = make_trials(30)
+    X = np.hstack([configurations, curves[:, :5]])
+    y = finals - finals.mean()
+    _, residuals = fit_ols(X, y)
+    refitted = cross_val_predict(LinearRegression(), X, y, cv=LeaveOneOut())
+    np.testing.assert_allclose(residuals, np.abs(y - refitted), rtol=1e-3)
+
+
+def test_leave_one_out_of_ridge_equals_refits():
+    configurations, curves, finals = make_trials(30)
+    X = np.hstack([configurations, curves[:, :5]])
+    model, residuals = fit_ridge(X, finals)
+    refitted = cross_val_predict(Ridge(alpha=model.alpha_), X, finals, cv=LeaveOneOut())
+    np.testing.assert_allclose(residuals, np.abs(finals - refitted), rtol=1e-6)
+
+
+@pytest.mark.parametrize("predictor", [LastSeenValue(), SequentialRegression()])
+def test_rows_of_different_length_are_forecast_together(predictor):
+    configurations, curves, finals = make_trials(40)
+    predictor.fit(configurations, curves, finals)
+    mixed = np.vstack([seen_until(curves[:1], length) for length in (0, 1, 7, T)])
+    together = predictor.predict(np.repeat(configurations[:1], 4, axis=0), mixed)
+    assert np.isnan(together.mean[0])
+    for row in (1, 2, 3):
+        alone = predictor.predict(configurations[:1], mixed[row : row + 1])
+        assert together.mean[row] == pytest.approx(alone.mean[0])
+        assert together.std[row] == pytest.approx(alone.std[0])
+
+
+@pytest.mark.parametrize("predictor", [LastSeenValue(), SequentialRegression()])
+def test_training_curves_that_ended_early_teach_only_what_they_saw(predictor):
+    configurations, curves, finals = make_trials(40)
+    shorter = curves.copy()
+    shorter[20:, 10:] = np.nan
+    until_5 = seen_until(curves, 5)
+    until_15 = seen_until(curves, 15)
+    mixed = clone(predictor).fit(configurations, shorter, finals)
+    whole = clone(predictor).fit(configurations, curves, finals)
+    long_only = clone(predictor).fit(configurations[:20], curves[:20], finals[:20])
+    for expected, partial in ((whole, until_5), (long_only, until_15)):
+        np.testing.assert_allclose(
+            mixed.predict(configurations, partial).std,
+            expected.predict(configurations, partial).std,
+        )
+
+
+def test_too_few_training_curves_give_no_forecast():
+    configurations, curves, finals = make_trials(10)
+    curves[4:, 10:] = np.nan
+    predictor = SequentialRegression().fit(configurations, curves, finals)
+    assert np.isfinite(predictor.predict(configurations, seen_until(curves, 10)).mean).all()
+    assert np.isnan(predictor.predict(configurations[:4], curves[:4]).mean).all()
+
+
+def test_skipped_steps_are_interpolated():
+    configurations, curves, finals = make_trials(40, noise=0.0)
+    gappy = curves.copy()
+    gappy[::2, 3] = np.nan
+    forecasts = [
+        SequentialRegression().fit(configurations, c, finals).predict(configurations, c)
+        for c in (curves, gappy)
+    ]
+    np.testing.assert_allclose(forecasts[0].mean, forecasts[1].mean, atol=0.01)
+
+
+def test_the_value_returned_is_learned_even_if_it_is_not_the_last_reported():
+    """An objective may return the best value of a curve that falls at its end."""
+    configurations, curves, _ = make_trials(60)
+    curves[:, -5:] -= 0.3
+    finals = curves.max(axis=1)
+    predictor = SequentialRegression().fit(configurations, curves, finals)
+    forecast = predictor.predict(configurations, seen_until(curves, 15))
+    assert np.abs(forecast.mean - finals).mean() < 0.02
+
+
+def test_one_diverged_curve_hardly_changes_the_other_forecasts():
+    configurations, curves, finals = make_trials(60)
+    before = mean_error(SequentialRegression().fit(configurations, curves, finals))
+    curves[0, 3:] = -1e30
+    finals[0] = -1e30
+    after = mean_error(SequentialRegression().fit(configurations, curves, finals))
+    assert after < 2.0 * before
+
+
+def test_a_perplexity_beyond_the_training_curves_is_carried_on():
+    configurations, curves, finals = make_trials(60)
+    predictor = predictor_of("nu_svr_rbf").fit(configurations, -100 * curves, -100 * finals)
+    outlier = np.full((1, T), np.nan)
+    outlier[0, :5] = [-900.0, -850.0, -800.0, -790.0, -785.0]
+    assert predictor.predict(configurations[:1], outlier).mean[0] < -500.0
+
+
+def test_threads_get_the_forecasts_of_one_thread():
+    configurations, curves, finals = make_trials(40)
+    partials = [seen_until(curves, length) for length in range(1, T)] * 3
+    alone = SequentialRegression().fit(configurations, curves, finals)
+    shared = SequentialRegression().fit(configurations, curves, finals)
+    with ThreadPoolExecutor(6) as pool:
+        forecasts = list(pool.map(lambda p: shared.predict(configurations, p), partials))
+    for partial, forecast in zip(partials, forecasts, strict=True):
+        np.testing.assert_array_equal(alone.predict(configurations, partial).mean, forecast.mean)
+
+
+def test_a_fitted_predictor_is_pickled():
+    configurations, curves, finals = make_trials(40)
+    predictor = SequentialRegression().fit(configurations, curves, finals)
+    partial = seen_until(curves, 5)
+    expected = predictor.predict(configurations, partial).mean
+    restored = pickle.loads(pickle.dumps(predictor))
+    np.testing.assert_array_equal(restored.predict(configurations, partial).mean, expected)
+    np.testing.assert_array_equal(
+        restored.predict(configurations, seen_until(curves, 6)).mean,
+        predictor.predict(configurations, seen_until(curves, 6)).mean,
+    )
+
+
+def test_long_histories_are_sampled():
+    configurations, curves, finals = make_trials(300)
+    predictor = SequentialRegression(max_curves=50).fit(configurations, curves, finals)
+    forecast = predictor.predict(configurations[:1], seen_until(curves[:1], 5))
+    assert forecast.df[0] == 49.0
+
+
+def test_unknown_regressor_lists_the_known_ones():
+    with pytest.raises(ValueError, match=r"'nu_svr_rbf'.*regressor='svm'"):
+        SequentialRegression("svm")
+
+
+@pytest.mark.parametrize("argument", [{"n_iter": 0}, {"max_curves": 4}])
+def test_bad_arguments_are_refused(argument):
+    [(name, value)] = argument.items()
+    with pytest.raises(ValueError, match=f"{name}={value}"):
+        SequentialRegression(**argument)
+
+
+def test_arrays_that_do_not_fit_are_refused():
+    configurations, curves, finals = make_trials(10)
+    for predictor in (LastSeenValue(), SequentialRegression()):
+        with pytest.raises(ValueError, match="10, 10 and 9 rows"):
+            predictor.fit(configurations, curves, finals[:9])
+        with pytest.raises(ValueError, match="vector"):
+            predictor.fit(configurations, curves, finals[:, np.newaxis])
+        with pytest.raises(ValueError, match="finite"):
+            predictor.fit(configurations, curves, finals * math.nan)
+
+
+sizes = st.floats(-1e6, 1e6, width=32)
+
+
+@settings(deadline=None, max_examples=60)
+@given(data=st.data(), regressor=st.sampled_from(["ols", "ridge", "last_seen_value"]))
+def test_any_arrays_give_a_forecast_without_warning_or_error(data, regressor):
+    n = data.draw(st.integers(0, 12))
+    d = data.draw(st.integers(0, 3))
+    t = data.draw(st.integers(0, 6))
+    curve_values = st.one_of(st.just(math.nan), sizes)
+    configurations = data.draw(hnp.arrays(float, (n, d), elements=sizes))
+    curves = data.draw(hnp.arrays(float, (n, t), elements=curve_values))
+    finals = data.draw(hnp.arrays(float, n, elements=sizes))
+    predictor = (
+        LastSeenValue() if regressor == "last_seen_value" else SequentialRegression(regressor)
+    )
+    forecast = predictor.fit(configurations, curves, finals).predict(configurations, curves)
+    known = np.isfinite(forecast.mean)
+    assert (forecast.std[known] >= 0.0).all()
+    probability = forecast.probability_of_beating(0.0)
+    assert ((probability[known] >= 0.0) & (probability[known] <= 1.0)).all()
+    assert np.isnan(probability[~known]).all()

@@ -1,0 +1,96 @@
+"""The shipped test cases hold for Optuna's own pruners: they ask for nothing of our own making."""
+
+from __future__ import annotations
+
+import functools
+
+import optuna
+from optuna.pruners import HyperbandPruner
+from optuna.pruners import MedianPruner
+from optuna.pruners import NopPruner
+from optuna.pruners import PatientPruner
+from optuna.pruners import PercentilePruner
+from optuna.pruners import SuccessiveHalvingPruner
+from optuna.pruners import ThresholdPruner
+from optuna.pruners import WilcoxonPruner
+import pytest
+
+from optuna_perfpred.testing import ComparingPrunerTestCase
+from optuna_perfpred.testing import IntervalStepsTestCase
+from optuna_perfpred.testing import PrunerTestCase
+from optuna_perfpred.testing import StartupTrialsTestCase
+from optuna_perfpred.testing import WarmupStepsTestCase
+
+
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+
+
+class TestNopPruner(PrunerTestCase):
+    @pytest.fixture
+    def pruner(self):
+        return NopPruner
+
+
+class TestMedianPruner(
+    PrunerTestCase,
+    ComparingPrunerTestCase,
+    StartupTrialsTestCase,
+    WarmupStepsTestCase,
+    IntervalStepsTestCase,
+):
+    @pytest.fixture
+    def pruner(self):
+        return MedianPruner
+
+
+class TestPercentilePruner(
+    PrunerTestCase,
+    ComparingPrunerTestCase,
+    StartupTrialsTestCase,
+    WarmupStepsTestCase,
+    IntervalStepsTestCase,
+):
+    @pytest.fixture
+    def pruner(self):
+        return functools.partial(PercentilePruner, 25.0)
+
+
+class TestSuccessiveHalvingPruner(PrunerTestCase):
+    @pytest.fixture
+    def pruner(self):
+        return SuccessiveHalvingPruner
+
+
+class TestHyperbandPruner(PrunerTestCase):
+    @pytest.fixture
+    def pruner(self):
+        return HyperbandPruner
+
+
+class TestPatientPruner(PrunerTestCase):
+    @pytest.fixture
+    def pruner(self):
+        return functools.partial(PatientPruner, MedianPruner(), patience=1)
+
+
+class TestThresholdPruner(PrunerTestCase, WarmupStepsTestCase, IntervalStepsTestCase):
+    @pytest.fixture
+    def pruner(self):
+        return functools.partial(ThresholdPruner, lower=-2.5, upper=2.5)
+
+
+class TestWilcoxonPruner(PrunerTestCase, ComparingPrunerTestCase):
+    @pytest.fixture
+    def pruner(self):
+        return WilcoxonPruner
+
+
+def test_a_pruner_that_raises_fails_the_test_case():
+    class RaisingPruner(optuna.pruners.BasePruner):
+        def prune(self, study, trial):
+            raise RuntimeError("harm")
+
+    with pytest.raises(RuntimeError, match="harm"):
+        PrunerTestCase().test_no_pruning_before_first_report(
+            RaisingPruner, optuna.storages.InMemoryStorage(), "minimize"
+        )
