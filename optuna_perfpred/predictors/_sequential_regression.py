@@ -206,6 +206,7 @@ class _Model:
     features: _Features
     target: Standardizer
     range: tuple[float, float]
+    worst: float
     std: float
     df: float
 
@@ -248,6 +249,7 @@ class _Model:
             target=target,
             # An extrapolation further than the whole range of what was seen is a failed one.
             range=(2.0 * y.min() - y.max(), 2.0 * y.max() - y.min()),
+            worst=float(finals.min()),
             std=scale * float(np.sqrt(errors[best])),
             df=np.inf if published else len(y) - 1.0,
         )
@@ -259,7 +261,11 @@ class _Model:
         if not self.features.published:
             y = np.clip(y, *self.range)
         predicted: npt.NDArray[np.float64] = y * self.target.scale + self.target.mean
-        return predicted if self.features.published else curves[:, -1] + predicted
+        if self.features.published:
+            return predicted
+        # Accuracies do not end below zero: none ends worse than all before it and than it stands.
+        last = curves[:, -1]
+        return np.maximum(last + predicted, np.minimum(last, self.worst))
 
 
 class _Features:
