@@ -247,8 +247,9 @@ class _Model:
             estimator=fits[best][0],
             features=candidates[best],
             target=target,
-            # An extrapolation further than the whole range of what was seen is a failed one.
-            range=(2.0 * y.min() - y.max(), 2.0 * y.max() - y.min()),
+            # A model that lets a curve fall further than any fell before it has failed; one that
+            # lets it rise further may be right, up to the whole range of what was seen.
+            range=(y.min(), 2.0 * y.max() - y.min()),
             worst=float(finals.min()),
             std=scale * float(np.sqrt(errors[best])),
             df=np.inf if published else len(y) - 1.0,

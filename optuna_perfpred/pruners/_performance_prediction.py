@@ -154,7 +154,7 @@ class PerformancePredictionPruner(BasePruner):
         n_startup_trials: int = 10,
         n_warmup_steps: int = 0,
         interval_steps: int = 1,
-        confidence: float = 0.95,
+        confidence: float = 0.99,
         offset: float = 0.0,
         top_n: int = 5,
         horizon: int | None = None,
