@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from optuna.storages import BaseStorage
     from optuna.study import Study
+    from optuna.study import StudyDirection
 
 
 T = TypeVar("T")
@@ -30,14 +31,16 @@ class PerStudy(Generic[T]):
     def __init__(self, factory: Callable[[Study], T]) -> None:
         self._factory = factory
         self._lock = threading.Lock()
-        self._objects: weakref.WeakKeyDictionary[BaseStorage, dict[int, T]] = (
-            weakref.WeakKeyDictionary()
-        )
+        self._objects: weakref.WeakKeyDictionary[
+            BaseStorage, dict[tuple[int, StudyDirection], T]
+        ] = weakref.WeakKeyDictionary()
 
     def of(self, study: Study) -> T:
         """Give the object of a study, the same one at each call."""
         with self._lock:
             objects = self._objects.setdefault(study._storage, {})
-            if study._study_id not in objects:
-                objects[study._study_id] = self._factory(study)
-            return objects[study._study_id]
+            # The identifier of a deleted study may be given to one of the other direction.
+            key = (study._study_id, study.direction)
+            if key not in objects:
+                objects[key] = self._factory(study)
+            return objects[key]

@@ -16,6 +16,7 @@ from optuna_perfpred.history import TrainingSet
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from optuna.trial import FrozenTrial
 
@@ -88,7 +89,7 @@ class Forecaster:
         self._earlier = tuple(earlier)
         self._history = StudyHistory(feature_attrs)
         self._lock = threading.Lock()
-        self._fitted: dict[tuple[int, int], _FittedModels] = {}
+        self._fitted: dict[tuple[int, int, datetime], _FittedModels] = {}
         self._reference: tuple[tuple[CurveRecord, ...], Reference | None] = ((), None)
 
     def update(self, completed: Sequence[FrozenTrial]) -> tuple[CurveRecord, ...]:
@@ -154,8 +155,9 @@ class Forecaster:
         return n
 
     def _models(self, records: tuple[CurveRecord, ...]) -> _FittedModels:
-        # A history only grows, so its n first records are known by the last one of them.
-        key = (len(records), records[-1].number)
+        # A history only grows, so its n first records are known by the last one of them. The time
+        # tells it from one of a deleted study whose identifiers were given to this one.
+        key = (len(records), records[-1].number, records[-1].completed)
         with self._lock:
             models = self._fitted.get(key)
         if models is None:

@@ -212,7 +212,7 @@ class PerformancePredictionPruner(BasePruner):
         try:
             return self._prune(study, trial)
         except Exception as error:
-            self._warn_once(f"The trial is not pruned because its forecast failed: {error!r}")
+            self._warn_once("The trial is not pruned because its forecast failed", error)
             return False
 
     def _prune(self, study: Study, trial: FrozenTrial) -> bool:
@@ -302,18 +302,20 @@ class PerformancePredictionPruner(BasePruner):
             for key, value in attributes.items():
                 study._storage.set_trial_user_attr(trial._trial_id, key, value)
         except Exception as error:
-            self._warn_once(f"The reason of a pruning could not be recorded: {error!r}")
+            self._warn_once("The reason of a pruning could not be recorded", error)
 
-    def _warn_once(self, message: str) -> None:
-        if message not in self._warned:
-            self._warned.add(message)
-            warnings.warn(message, stacklevel=2)
+    def _warn_once(self, message: str, error: Exception | None = None) -> None:
+        # Of errors of one kind only the first is told: their texts may hold times and addresses.
+        key = (message, type(error))
+        if key not in self._warned:
+            self._warned.add(key)
+            warnings.warn(message if error is None else f"{message}: {error!r}", stacklevel=2)
 
     def _forget(self) -> None:
         self._forecasters = PerStudy(self._new_forecaster)
         # Of each trial that a decision was recorded on, whether it goes on nevertheless.
         self._let_finish: PerStudy[dict[int, bool]] = PerStudy(lambda _: {})
-        self._warned: set[str] = set()
+        self._warned: set[tuple[str, type]] = set()
 
     def __getstate__(self) -> dict[str, Any]:
         # Another process learns from its storage, which knows more by then.

@@ -494,3 +494,17 @@ def test_a_multi_objective_earlier_study_is_refused():
     study = optuna.create_study(directions=["minimize", "minimize"])
     with pytest.raises(ValueError, match="2 objectives"):
         PerformancePredictionPruner(warm_start=[study])
+
+
+def test_a_deleted_study_teaches_its_successor_nothing(tmp_path):
+    """SQLite gives the identifiers of a deleted study to the next one."""
+    storage = optuna.storages.get_storage(f"sqlite:///{tmp_path}/study.db")
+    pruner = PerformancePredictionPruner()
+    steps = []
+    for direction in ("maximize", "minimize", "minimize"):
+        study = study_with(pruner, direction, storage=storage, study_name="study")
+        assert study._study_id == 1
+        steps.append(run(study, 0.1))
+        assert run(study, 0.99) is None
+        optuna.delete_study(study_name="study", storage=storage)
+    assert None not in steps
