@@ -72,9 +72,9 @@ class SequentialRegression(CurvePredictor):
     Args:
         regressor:
             ``"ridge"``, ``"ols"``, ``"nu_svr_linear"``, ``"nu_svr_rbf"`` or ``"random_forest"``.
-            Ridge regression is the default because it is the only one of them that both
-            extrapolates beyond its best training curve and is as good with 10 curves as with 100;
-            its leave-one-out error is a closed form, so that it costs milliseconds.
+            Ridge regression is the default because it extrapolates beyond its best training
+            curve, which ν-SVR with an RBF kernel and forests do not, and because its
+            leave-one-out error is a closed form, so that a fit costs milliseconds.
         published:
             If :obj:`True`, follow the paper to the letter: all values of the curve with their
             first and second differences as features, the final value itself as target, and a

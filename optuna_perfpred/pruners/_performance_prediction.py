@@ -94,7 +94,7 @@ class PerformancePredictionPruner(BasePruner):
         predictor:
             A :class:`~optuna_perfpred.predictors.CurvePredictor` to forecast with. If
             :obj:`None`, :class:`~optuna_perfpred.predictors.SequentialRegression` with ridge
-            regression, whose error estimate holds from ten curves on.
+            regression, which is fitted within milliseconds.
         n_startup_trials:
             No trial is pruned until this many trials are complete. The paper runs 100 trials in
             full, which costs most of what there is to save; with fewer than 10 the models'
