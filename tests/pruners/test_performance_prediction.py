@@ -1,82 +1,31 @@
 from __future__ import annotations
 
-import copy
 import logging
 import math
-import pickle
-import threading
-import warnings
 
 import numpy as np
 import optuna
-from optuna.distributions import FloatDistribution
 from optuna.pruners import HyperbandPruner
 from optuna.pruners import MedianPruner
 from optuna.pruners import NopPruner
 from optuna.pruners import PatientPruner
 from optuna.pruners import ThresholdPruner
 from optuna.trial import create_trial
-from optuna.trial import TrialState
 import pytest
 
-from optuna_perfpred import CurvePredictor
-from optuna_perfpred import Forecast
 from optuna_perfpred import PerformancePredictionPruner
+from tests.pruners.studies import accuracy_curve
+from tests.pruners.studies import AlwaysPruner
+from tests.pruners.studies import DECISION_ATTRS
+from tests.pruners.studies import FixedForecast
+from tests.pruners.studies import N_STEPS
+from tests.pruners.studies import run
+from tests.pruners.studies import study_with
+from tests.pruners.studies import X
 
 
 # A failed forecast is survived with a warning; here it is a failed test unless expected.
 pytestmark = pytest.mark.filterwarnings("error:The trial is not pruned")
-
-N_STEPS = 20
-X = {"x": FloatDistribution(0.0, 1.0)}
-DECISION_ATTRS = {
-    "perfpred:predicted_value",
-    "perfpred:predicted_std",
-    "perfpred:probability_of_beating_best",
-    "perfpred:step",
-    "perfpred:reason",
-}
-
-
-def accuracy_curve(x, seed=0):
-    """A noisy curve that ends near ``x``."""
-    noise = 0.01 * np.random.default_rng(seed).normal(size=N_STEPS)
-    return [x * (1 - 0.8 ** (step + 1)) + noise[step] for step in range(N_STEPS)]
-
-
-def add_completed(study, n=20, sign=1.0):
-    for number in range(n):
-        x = ((number * 7) % n) / n
-        curve = [sign * value for value in accuracy_curve(x, seed=number)]
-        study.add_trial(
-            create_trial(
-                value=curve[-1],
-                params={"x": x},
-                distributions=X,
-                intermediate_values=dict(enumerate(curve)),
-            )
-        )
-
-
-def study_with(pruner, direction="maximize", n=20, **kwargs):
-    study = optuna.create_study(direction=direction, pruner=pruner, **kwargs)
-    add_completed(study, n, sign=1.0 if direction == "maximize" else -1.0)
-    return study
-
-
-def run(study, x, curve=None):
-    """Run a trial; return the step at which it was pruned, or None."""
-    study.enqueue_trial({"x": x})
-    trial = study.ask(X)
-    sign = 1.0 if study.direction == optuna.study.StudyDirection.MAXIMIZE else -1.0
-    values = [sign * v for v in accuracy_curve(x, seed=99)] if curve is None else curve
-    for step, value in enumerate(values):
-        trial.report(value, step)
-        if trial.should_prune():
-            study.tell(trial, state=TrialState.PRUNED)
-            return step
-    study.tell(trial, values[-1])
-    return None
 
 
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])
@@ -146,19 +95,6 @@ def test_the_probability_compared_is_that_of_the_published_rule():
         assert (run(study, 0.5) is not None) == pruned
 
 
-class FixedForecast(CurvePredictor):
-    """A forecast with standard error 1."""
-
-    def __init__(self, mean=0.0):
-        self.mean = mean
-
-    def fit(self, configurations, curves, finals):
-        return self
-
-    def predict(self, configurations, curves):
-        return Forecast(np.full(len(curves), self.mean), np.ones(len(curves)))
-
-
 def test_fewer_completed_trials_than_top_n_prune_nothing():
     study = study_with(PerformancePredictionPruner(n_startup_trials=1, top_n=30), n=25)
     assert run(study, 0.0) is None
@@ -193,37 +129,6 @@ def test_no_pruning_from_the_horizon_on():
         decisions.append(trial.should_prune())
     assert any(decisions[:3])
     assert not any(decisions[3:])
-
-
-@pytest.mark.parametrize("best", [math.inf, -math.inf])
-def test_an_infinite_best_value_prunes_nothing(best):
-    """Nothing beats it: a bug of the objective must not end every later trial."""
-    direction = "maximize" if best > 0 else "minimize"
-    study = study_with(PerformancePredictionPruner(top_n=1), direction)
-    study.add_trial(create_trial(value=best))
-    assert run(study, 0.0) is None
-
-
-def test_infeasible_trials_set_no_reference():
-    def constrained(feasible):
-        study = study_with(PerformancePredictionPruner(top_n=1))
-        trial = study.ask()
-        trial.set_constraint("memory", -1.0 if feasible else 1.0)
-        study.tell(trial, 100.0)
-        return study
-
-    assert run(constrained(feasible=True), 0.99) is not None
-    assert run(constrained(feasible=False), 0.99) is None
-
-
-def test_a_trial_that_reports_only_nan_goes_on():
-    study = study_with(PerformancePredictionPruner())
-    assert run(study, 0.0, curve=[math.nan] * (N_STEPS - 1) + [0.0]) is None
-
-
-def test_a_trial_that_diverges_to_infinity_is_pruned():
-    study = study_with(PerformancePredictionPruner(), "minimize")
-    assert run(study, 0.5, curve=[-0.1, *[math.inf] * (N_STEPS - 1)]) is not None
 
 
 def test_feature_attributes_make_the_forecast_better():
@@ -261,11 +166,6 @@ def test_shadow_holds_for_the_wrapped_pruner_too():
     assert run(study, 0.99) is None
     assert study.trials[-1].user_attrs["perfpred:audit"] is True
     assert "AlwaysPruner" in study.trials[-1].user_attrs["perfpred:reason"]
-
-
-class AlwaysPruner(NopPruner):
-    def prune(self, study, trial):
-        return len(trial.intermediate_values) > 0
 
 
 def test_a_share_of_trials_is_audited_the_same_in_every_process():
@@ -323,19 +223,6 @@ def test_it_decides_the_same_in_a_bracket_of_hyperband():
     assert run(study_with(pruner), 0.1) == run(study_with(PerformancePredictionPruner()), 0.1)
 
 
-def test_one_pruner_serves_several_studies_without_mixing_them():
-    pruner = PerformancePredictionPruner()
-    storage = optuna.storages.InMemoryStorage()
-    high = study_with(pruner, storage=storage, study_name="high")
-    low = study_with(pruner, "minimize", storage=storage, study_name="low")
-    empty = optuna.create_study(pruner=pruner, storage=storage, study_name="empty")
-    assert run(high, 0.1) is not None
-    assert run(low, 0.1) is not None
-    assert run(empty, 0.1) is None
-    assert run(high, 0.99) is None
-    assert run(low, 0.99) is None
-
-
 def test_earlier_studies_are_learned_from():
     earlier = study_with(NopPruner())
     cold = optuna.create_study(direction="maximize", pruner=PerformancePredictionPruner(top_n=1))
@@ -355,105 +242,6 @@ def test_an_earlier_study_of_the_other_direction_is_left_out_with_a_warning():
     study = study_with(pruner)
     with pytest.warns(UserWarning, match="MINIMIZE"):
         assert run(study, 0.1) is not None
-
-
-def test_a_failing_storage_is_warned_of_once_and_survived():
-    study = study_with(PerformancePredictionPruner())
-    study.get_trials = failing
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        assert run(study, 0.1) is None
-    [warning] = [w for w in caught if "not pruned" in str(w.message)]
-    assert "server closed the connection" in str(warning.message)
-
-
-def failing(*args, **kwargs):
-    raise ConnectionError("server closed the connection")
-
-
-def test_a_reason_that_cannot_be_written_does_not_change_the_decision(monkeypatch):
-    study = study_with(PerformancePredictionPruner())
-    monkeypatch.setattr(study._storage, "set_trial_user_attr", failing)
-    with pytest.warns(UserWarning, match="recorded.*server closed"):
-        assert run(study, 0.1) is not None
-
-
-def test_a_failing_predictor_or_wrapped_pruner_is_survived():
-    class Broken(FixedForecast):
-        def predict(self, configurations, curves):
-            raise ZeroDivisionError
-
-    class BrokenPruner(NopPruner):
-        def prune(self, study, trial):
-            raise ZeroDivisionError
-
-    for pruner in (
-        PerformancePredictionPruner(Broken()),
-        PerformancePredictionPruner(wrapped_pruner=BrokenPruner()),
-    ):
-        with pytest.warns(UserWarning, match="ZeroDivisionError"):
-            assert run(study_with(pruner), 0.99) is None
-
-
-def test_a_retried_trial_is_judged_by_its_own_reports():
-    """Heartbeat retries copy the user attributes of the trial that died."""
-    study = study_with(PerformancePredictionPruner())
-    study.add_trial(
-        create_trial(
-            state=TrialState.WAITING,
-            system_attrs={"fixed_params": {"x": 0.99}},
-            user_attrs={"perfpred:step": 15, "perfpred:predicted_value": 0.0},
-        )
-    )
-    trial = study.ask(X)
-    assert trial.params == {"x": 0.99}
-    for step, value in enumerate(accuracy_curve(0.99)):
-        trial.report(value, step)
-        assert not trial.should_prune()
-
-
-def test_nothing_is_read_when_no_decision_is_due():
-    study = study_with(PerformancePredictionPruner(n_warmup_steps=5, interval_steps=5))
-    reads = []
-    get_trials = study.get_trials
-    study.get_trials = lambda *args, **kwargs: reads.append(step) or get_trials(*args, **kwargs)
-    trial = study.ask(X)
-    for step, value in enumerate(accuracy_curve(0.99)):
-        trial.report(value, step)
-        trial.should_prune()
-    assert reads == [5, 10, 15]
-
-
-def test_a_slow_refit_does_not_stop_other_threads():
-    started, released = threading.Event(), threading.Event()
-
-    class Slow(FixedForecast):
-        def fit(self, configurations, curves, finals):
-            if len(finals) > 20 and not started.is_set():
-                started.set()
-                assert released.wait(60)
-            return self
-
-    study = study_with(PerformancePredictionPruner(Slow(mean=-100.0)))
-    assert run(study, 0.5) == 0
-    add_completed(study, 10)
-    refitting = threading.Thread(target=run, args=(study, 0.5))
-    refitting.start()
-    try:
-        assert started.wait(60)
-        assert run(study, 0.5) == 0  # While the other thread is still fitting.
-        assert refitting.is_alive()
-    finally:
-        released.set()
-        refitting.join()
-
-
-@pytest.mark.parametrize("copied", [copy.deepcopy, lambda p: pickle.loads(pickle.dumps(p))])
-def test_copies_decide_like_the_original(copied):
-    pruner = PerformancePredictionPruner(top_n=3, warm_start=[study_with(NopPruner())])
-    expected = run(study_with(pruner), 0.1)
-    assert expected is not None
-    assert run(study_with(copied(pruner)), 0.1) == expected
 
 
 def test_decisions_are_logged(caplog):
@@ -494,17 +282,3 @@ def test_a_multi_objective_earlier_study_is_refused():
     study = optuna.create_study(directions=["minimize", "minimize"])
     with pytest.raises(ValueError, match="2 objectives"):
         PerformancePredictionPruner(warm_start=[study])
-
-
-def test_a_deleted_study_teaches_its_successor_nothing(tmp_path):
-    """SQLite gives the identifiers of a deleted study to the next one."""
-    storage = optuna.storages.get_storage(f"sqlite:///{tmp_path}/study.db")
-    pruner = PerformancePredictionPruner()
-    steps = []
-    for direction in ("maximize", "minimize", "minimize"):
-        study = study_with(pruner, direction, storage=storage, study_name="study")
-        assert study._study_id == 1
-        steps.append(run(study, 0.1))
-        assert run(study, 0.99) is None
-        optuna.delete_study(study_name="study", storage=storage)
-    assert None not in steps
