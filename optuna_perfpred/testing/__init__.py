@@ -4,6 +4,7 @@ from optuna_perfpred.testing._pruners import ComparingPrunerTestCase
 from optuna_perfpred.testing._pruners import IntervalStepsTestCase
 from optuna_perfpred.testing._pruners import PrunerTestCase
 from optuna_perfpred.testing._pruners import StartupTrialsTestCase
+from optuna_perfpred.testing._pruners import ThreadsTestCase
 from optuna_perfpred.testing._pruners import WarmupStepsTestCase
 
 
@@ -12,5 +13,6 @@ __all__ = [
     "IntervalStepsTestCase",
     "PrunerTestCase",
     "StartupTrialsTestCase",
+    "ThreadsTestCase",
     "WarmupStepsTestCase",
 ]

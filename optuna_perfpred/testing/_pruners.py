@@ -81,7 +81,7 @@ class PrunerTestCase(_PrunerFixtures):
                 return optuna.pruners.MedianPruner
 
     Each test runs on an in-memory storage, on SQLite and on a journal file. Add
-    :class:`ComparingPrunerTestCase`, :class:`StartupTrialsTestCase`,
+    :class:`ThreadsTestCase`, :class:`ComparingPrunerTestCase`, :class:`StartupTrialsTestCase`,
     :class:`WarmupStepsTestCase` and :class:`IntervalStepsTestCase` if they apply.
     """
 
@@ -187,25 +187,23 @@ class PrunerTestCase(_PrunerFixtures):
         study.pruner = pickle.loads(pickle.dumps(study.pruner))
         assert set(_decisions(study.ask(_X), _curve(study, quality=0.5))) <= {True, False}
 
-    @pytest.mark.parametrize("n_jobs", [1, 2])
     def test_study_runs_to_its_end(
-        self, pruner: PrunerFactory, storage: BaseStorage, direction: Direction, n_jobs: int
+        self, pruner: PrunerFactory, storage: BaseStorage, direction: Direction
     ) -> None:
-        study = _study(pruner(), storage, direction)
+        _run_to_the_end(_study(pruner(), storage, direction), n_jobs=1)
 
-        def objective(trial: Trial) -> float:
-            curve = _curve(study, quality=trial.suggest_float("x", 0.0, 1.0))
-            for step, value in curve.items():
-                trial.report(value, step)
-                if trial.should_prune():
-                    raise optuna.TrialPruned
-            return curve[_N_STEPS - 1]
 
-        study.optimize(objective, n_trials=15, n_jobs=n_jobs)
-        states = [trial.state for trial in study.get_trials(deepcopy=False)]
-        assert len(states) == 15
-        assert set(states) <= {TrialState.COMPLETE, TrialState.PRUNED}
-        assert TrialState.COMPLETE in states
+class ThreadsTestCase(_PrunerFixtures):
+    """What holds for a pruner that threads may share (``study.optimize(n_jobs=...)``).
+
+    Optuna's :class:`~optuna.pruners.HyperbandPruner` is not one: threads that make its first
+    decision together corrupt its brackets.
+    """
+
+    def test_study_runs_to_its_end_in_threads(
+        self, pruner: PrunerFactory, storage: BaseStorage, direction: Direction
+    ) -> None:
+        _run_to_the_end(_study(pruner(), storage, direction), n_jobs=2)
 
 
 class ComparingPrunerTestCase(_PrunerFixtures):
@@ -297,6 +295,22 @@ class IntervalStepsTestCase(_PrunerFixtures):
     def test_interval_below_one_is_refused(self, pruner: PrunerFactory) -> None:
         with pytest.raises(ValueError, match="0"):
             pruner(interval_steps=0)
+
+
+def _run_to_the_end(study: Study, n_jobs: int) -> None:
+    def objective(trial: Trial) -> float:
+        curve = _curve(study, quality=trial.suggest_float("x", 0.0, 1.0))
+        for step, value in curve.items():
+            trial.report(value, step)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+        return curve[_N_STEPS - 1]
+
+    study.optimize(objective, n_trials=15, n_jobs=n_jobs)
+    states = [trial.state for trial in study.get_trials(deepcopy=False)]
+    assert len(states) == 15
+    assert set(states) <= {TrialState.COMPLETE, TrialState.PRUNED}
+    assert TrialState.COMPLETE in states
 
 
 def _study(pruner: BasePruner, storage: BaseStorage, direction: Direction) -> Study:

@@ -7,6 +7,7 @@ from optuna_perfpred.testing import ComparingPrunerTestCase
 from optuna_perfpred.testing import IntervalStepsTestCase
 from optuna_perfpred.testing import PrunerTestCase
 from optuna_perfpred.testing import StartupTrialsTestCase
+from optuna_perfpred.testing import ThreadsTestCase
 from optuna_perfpred.testing import WarmupStepsTestCase
 
 
@@ -16,6 +17,7 @@ pytestmark = pytest.mark.filterwarnings("error:The trial is not pruned")
 
 class TestPerformancePredictionPruner(
     PrunerTestCase,
+    ThreadsTestCase,
     ComparingPrunerTestCase,
     StartupTrialsTestCase,
     WarmupStepsTestCase,

@@ -19,13 +19,14 @@ from optuna_perfpred.testing import ComparingPrunerTestCase
 from optuna_perfpred.testing import IntervalStepsTestCase
 from optuna_perfpred.testing import PrunerTestCase
 from optuna_perfpred.testing import StartupTrialsTestCase
+from optuna_perfpred.testing import ThreadsTestCase
 from optuna_perfpred.testing import WarmupStepsTestCase
 
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
 
-class TestNopPruner(PrunerTestCase):
+class TestNopPruner(PrunerTestCase, ThreadsTestCase):
     @pytest.fixture
     def pruner(self):
         return NopPruner
@@ -33,6 +34,7 @@ class TestNopPruner(PrunerTestCase):
 
 class TestMedianPruner(
     PrunerTestCase,
+    ThreadsTestCase,
     ComparingPrunerTestCase,
     StartupTrialsTestCase,
     WarmupStepsTestCase,
@@ -45,6 +47,7 @@ class TestMedianPruner(
 
 class TestPercentilePruner(
     PrunerTestCase,
+    ThreadsTestCase,
     ComparingPrunerTestCase,
     StartupTrialsTestCase,
     WarmupStepsTestCase,
@@ -55,7 +58,7 @@ class TestPercentilePruner(
         return functools.partial(PercentilePruner, 25.0)
 
 
-class TestSuccessiveHalvingPruner(PrunerTestCase):
+class TestSuccessiveHalvingPruner(PrunerTestCase, ThreadsTestCase):
     @pytest.fixture
     def pruner(self):
         return SuccessiveHalvingPruner
@@ -67,19 +70,21 @@ class TestHyperbandPruner(PrunerTestCase):
         return HyperbandPruner
 
 
-class TestPatientPruner(PrunerTestCase):
+class TestPatientPruner(PrunerTestCase, ThreadsTestCase):
     @pytest.fixture
     def pruner(self):
         return functools.partial(PatientPruner, MedianPruner(), patience=1)
 
 
-class TestThresholdPruner(PrunerTestCase, WarmupStepsTestCase, IntervalStepsTestCase):
+class TestThresholdPruner(
+    PrunerTestCase, ThreadsTestCase, WarmupStepsTestCase, IntervalStepsTestCase
+):
     @pytest.fixture
     def pruner(self):
         return functools.partial(ThresholdPruner, lower=-2.5, upper=2.5)
 
 
-class TestWilcoxonPruner(PrunerTestCase, ComparingPrunerTestCase):
+class TestWilcoxonPruner(PrunerTestCase, ThreadsTestCase, ComparingPrunerTestCase):
     @pytest.fixture
     def pruner(self):
         return WilcoxonPruner
