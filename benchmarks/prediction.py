@@ -9,7 +9,7 @@ in the paper (Baker et al. 2017, table 1).
     python benchmarks/prediction.py --curves DIR [--sets NAME ...] [--n-splits 10]
 
 `DIR` is a folder with one folder a set; `_curve_folder.py` tells their format. About 20 minutes
-for seven sets on two cores.
+for the four sets of the README on two cores.
 """
 
 from __future__ import annotations
