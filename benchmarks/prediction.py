@@ -8,8 +8,8 @@ in the paper (Baker et al. 2017, table 1).
 
     python benchmarks/prediction.py --curves DIR [--sets NAME ...] [--n-splits 10]
 
-`DIR` is a folder with one folder a set; `_curve_folder.py` tells their format. About 20 minutes
-for the four sets of the README on two cores.
+`DIR` is a folder with one folder a set; `optuna_perfpred.replay.load_curves` tells their format.
+About 20 minutes for the four sets of the README on two cores.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import NamedTuple
 from typing import TYPE_CHECKING
 
-from _curve_folder import load_study
 from joblib import delayed
 from joblib import Parallel
 import numpy as np
@@ -31,6 +30,7 @@ from optuna_perfpred import LastSeenValue
 from optuna_perfpred import SequentialRegression
 from optuna_perfpred.history import read_record
 from optuna_perfpred.history import TrainingSet
+from optuna_perfpred.replay import load_curves
 
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def main() -> None:
 
     names = args.sets or sorted(path.parent.name for path in args.curves.glob("*/meta.json"))
     for name in names:
-        study = load_study(args.curves / name)
+        study = load_curves(args.curves / name)
         sign = 1.0 if study.direction == optuna.study.StudyDirection.MAXIMIZE else -1.0
         training_set = TrainingSet([read_record(trial) for trial in study.trials], sign=sign)
         variants = [("last_seen_value", False, fraction) for fraction in FRACTIONS]

@@ -1,0 +1,355 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
+
+from optuna_perfpred.replay._calibration import Calibration
+from optuna_perfpred.replay._text import describe
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy.typing as npt
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class ReplayedTrial:
+    """How one recorded trial went in one repeat.
+
+    Attributes:
+        repeat:
+            The repeat, counted from 0.
+        number:
+            The trial's number in the recorded study.
+        state:
+            ``COMPLETE``, ``PRUNED``, or ``RUNNING`` for a trial that the end of the budget cut
+            off.
+        n_steps:
+            The number of its recorded reports.
+        steps_trained:
+            The number of them that were made in the replay.
+        step:
+            The last step at which it reported; :obj:`None` if the budget ended before the first.
+        value:
+            The recorded final value, whether the replay came to it or not.
+        feasible:
+            Whether the recorded trial satisfied all constraints.
+        best_so_far:
+            The best value that was completed when the trial ended; :obj:`None` if there was none.
+        would_be_best:
+            Whether the recorded final value is better than that.
+        ended:
+            The virtual time at which it ended.
+        predicted_value:
+            The forecast of the final value that the pruner left on the trial, if any.
+        predicted_std:
+            Its standard error, likewise.
+        probability_of_beating_best:
+            The forecast probability to beat the best value, likewise.
+        reason:
+            The pruner's reason, likewise.
+    """
+
+    repeat: int
+    number: int
+    state: TrialState
+    n_steps: int
+    steps_trained: int
+    step: int | None
+    value: float
+    feasible: bool
+    best_so_far: float | None
+    would_be_best: bool
+    ended: float
+    predicted_value: float | None = None
+    predicted_std: float | None = None
+    probability_of_beating_best: float | None = None
+    reason: str | None = None
+
+    @property
+    def cost_unpruned(self) -> int:
+        """The steps it would have been trained by a pruner that never prunes.
+
+        A trial that the budget cut off counts with the steps it was trained.
+        """
+        return self.steps_trained if self.state == TrialState.RUNNING else self.n_steps
+
+    @property
+    def wrongly_pruned(self) -> bool:
+        """Whether it was pruned although it would have become the best by then.
+
+        So it is if the pruner prunes before any trial is complete.
+        """
+        return self.state == TrialState.PRUNED and self.would_be_best
+
+
+@dataclass(frozen=True)
+class RepeatResult:
+    """One run of a recorded study.
+
+    Attributes:
+        trials:
+            The trials, in the order in which they were drawn.
+        direction:
+            The study's direction.
+        forecasts:
+            The forecast probabilities to beat the best value, of each check at which the pruner
+            had one. Shape: ``(n_forecasts,)``.
+        outcomes:
+            Whether the trial's recorded final value did beat it. Shape: ``(n_forecasts,)``.
+        pruner_seconds:
+            The seconds spent in ``should_prune``.
+        n_checks:
+            The number of its calls.
+        wall_clock:
+            The virtual time at which the last worker stopped.
+        wall_clock_without_pruning:
+            The virtual time at which the workers would have stopped without pruning.
+    """
+
+    trials: tuple[ReplayedTrial, ...]
+    direction: StudyDirection
+    forecasts: npt.NDArray[np.float64]
+    outcomes: npt.NDArray[np.bool_]
+    pruner_seconds: float
+    n_checks: int
+    wall_clock: float
+    wall_clock_without_pruning: float
+
+    @property
+    def steps_trained(self) -> int:
+        """The number of steps that were trained."""
+        return sum(trial.steps_trained for trial in self.trials)
+
+    @property
+    def total_steps(self) -> int:
+        """The number of steps of the same trials without pruning.
+
+        A trial that the budget cut off counts with the steps it was trained.
+        """
+        return sum(trial.cost_unpruned for trial in self.trials)
+
+    @property
+    def steps_saved(self) -> int:
+        """The number of steps that pruning has saved."""
+        return self.total_steps - self.steps_trained
+
+    @property
+    def speed_up(self) -> float:
+        """Total steps per trained step."""
+        return self.total_steps / self.steps_trained
+
+    @property
+    def best_value(self) -> float | None:
+        """The best recorded value of the trials that were completed or pruned."""
+        return self._best(TrialState.COMPLETE, TrialState.PRUNED)
+
+    @property
+    def best_completed(self) -> float | None:
+        """The best value that was completed; :obj:`None` if all trials were pruned."""
+        return self._best(TrialState.COMPLETE)
+
+    @property
+    def best_kept(self) -> bool:
+        """Whether the best recorded value, or an equal one, was completed."""
+        return self.best_completed == self.best_value
+
+    @property
+    def regret(self) -> float:
+        """How much better the best value is than the best completed one, at least 0.
+
+        Infinite if pruning left no value at all.
+        """
+        if self.best_kept or self.best_value is None:
+            return 0.0
+        if self.best_completed is None:
+            return math.inf
+        return abs(self.best_value - self.best_completed)
+
+    def _best(self, *states: TrialState) -> float | None:
+        values = [t.value for t in self.trials if t.state in states and t.feasible]
+        best = max if self.direction == StudyDirection.MAXIMIZE else min
+        return best(values, default=None)
+
+
+@dataclass(frozen=True)
+class ReplayReport:
+    """What a pruner would have saved on a recorded study, and what it would have lost.
+
+    Attributes:
+        study_name:
+            The name of the recorded study.
+        pruner:
+            The name of the pruner's class.
+        direction:
+            The study's direction.
+        order:
+            ``"number"`` or ``"random"``.
+        seed:
+            The seed of the orders and of the names of the replayed studies.
+        n_workers:
+            The number of simulated workers.
+        time_unit:
+            The unit of the virtual time: ``"steps"`` or ``"seconds"``.
+        budget:
+            The budget in full trainings, or :obj:`None`.
+        values:
+            The values of all trials that can be replayed, infeasible ones as NaN.
+            Shape: ``(n_replayable,)``.
+        horizon:
+            The number of reports of the longest curve: the cost of one full training.
+        iqr:
+            The interquartile range of the finite values of all trials that can be replayed.
+        left_out:
+            The number of trials that could not be replayed, by the reason.
+        repeats:
+            The result of each repeat.
+    """
+
+    study_name: str
+    pruner: str
+    direction: StudyDirection
+    order: str
+    seed: int
+    n_workers: int
+    time_unit: str
+    budget: float | None
+    values: npt.NDArray[np.float64]
+    horizon: int
+    iqr: float
+    left_out: dict[str, int]
+    repeats: tuple[RepeatResult, ...]
+
+    @property
+    def trials(self) -> list[ReplayedTrial]:
+        """All trials of all repeats."""
+        return [trial for repeat in self.repeats for trial in repeat.trials]
+
+    @property
+    def steps_trained(self) -> float:
+        """The number of steps that were trained, mean of the repeats."""
+        return self._mean(lambda repeat: repeat.steps_trained)
+
+    @property
+    def steps_saved(self) -> float:
+        """The number of steps that pruning has saved, mean of the repeats."""
+        return self._mean(lambda repeat: repeat.steps_saved)
+
+    @property
+    def total_steps(self) -> float:
+        """The number of steps of the same trials without pruning, mean of the repeats."""
+        return self._mean(lambda repeat: repeat.total_steps)
+
+    @property
+    def speed_up(self) -> float:
+        """Total steps per trained step, geometric mean of the repeats."""
+        return math.exp(self._mean(lambda repeat: math.log(repeat.speed_up)))
+
+    @property
+    def regret(self) -> float:
+        """How much better the best value is than the best completed one, mean of the repeats."""
+        return self._mean(lambda repeat: repeat.regret)
+
+    @property
+    def regret_iqr(self) -> float:
+        """The regret as a share of the interquartile range, mean of the repeats.
+
+        If that range is 0, it is infinite unless nothing was lost.
+        """
+        if self.iqr > 0.0:
+            return self.regret / self.iqr
+        return 0.0 if self.regret == 0.0 else math.inf
+
+    @property
+    def best_kept(self) -> float:
+        """The share of repeats in which the best value was completed."""
+        return self._mean(lambda repeat: repeat.best_kept)
+
+    @property
+    def miss(self) -> float:
+        """The share of all replayable trials that are better than the best completed one.
+
+        Mean of the repeats; 1 for one in which nothing was completed.
+        """
+        return self._mean(lambda repeat: self.share_better_than(repeat.best_completed))
+
+    def share_better_than(self, value: float | None) -> float:
+        """Give the share of all replayable trials whose value is better.
+
+        Args:
+            value:
+                A value of the objective, or :obj:`None`, than which every trial is better.
+        """
+        if value is None:
+            return 1.0
+        maximize = self.direction == StudyDirection.MAXIMIZE
+        return float(np.mean(self.values > value if maximize else self.values < value))
+
+    @property
+    def wrongly_pruned(self) -> list[ReplayedTrial]:
+        """The trials that were pruned although they would have become the best by then."""
+        return [trial for trial in self.trials if trial.wrongly_pruned]
+
+    @property
+    def calibration(self) -> Calibration:
+        """The pruner's forecasts beside what happened, over all repeats."""
+        return Calibration.of(
+            np.concatenate([repeat.forecasts for repeat in self.repeats]),
+            np.concatenate([repeat.outcomes for repeat in self.repeats]),
+        )
+
+    @property
+    def pruner_seconds(self) -> float:
+        """The seconds spent in ``should_prune``, mean of the repeats."""
+        return self._mean(lambda repeat: repeat.pruner_seconds)
+
+    @property
+    def n_checks(self) -> float:
+        """The number of calls of ``should_prune``, mean of the repeats."""
+        return self._mean(lambda repeat: repeat.n_checks)
+
+    @property
+    def wall_clock(self) -> float:
+        """The virtual time at which the last worker stopped, mean of the repeats."""
+        return self._mean(lambda repeat: repeat.wall_clock)
+
+    @property
+    def wall_clock_without_pruning(self) -> float:
+        """The virtual time at which it would have stopped without pruning, likewise."""
+        return self._mean(lambda repeat: repeat.wall_clock_without_pruning)
+
+    def _mean(self, quantity: Callable[[RepeatResult], float]) -> float:
+        return float(np.mean([quantity(repeat) for repeat in self.repeats]))
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Give a pandas data frame with one row for each trial of each repeat.
+
+        Returns:
+            A data frame whose columns are the attributes of :class:`ReplayedTrial`, ``state`` as
+            text, and ``wrongly_pruned``.
+
+        Raises:
+            ImportError:
+                If pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise ImportError(
+                "`to_dataframe` needs pandas, which is not installed: `pip install pandas`."
+            ) from error
+        rows = [
+            vars(trial) | {"state": trial.state.name, "wrongly_pruned": trial.wrongly_pruned}
+            for trial in self.trials
+        ]
+        return pd.DataFrame(rows)
+
+    def __str__(self) -> str:
+        return describe(self)
