@@ -253,6 +253,19 @@ class ReplayReport:
         return math.exp(self._mean(lambda repeat: math.log(repeat.speed_up)))
 
     @property
+    def best_value(self) -> float:
+        """The best recorded value of the trials that were completed or pruned, likewise.
+
+        NaN if a repeat has none.
+        """
+        return self._mean(lambda repeat: _or_nan(repeat.best_value))
+
+    @property
+    def best_completed(self) -> float:
+        """The best value that was completed, likewise; NaN if a repeat completed none."""
+        return self._mean(lambda repeat: _or_nan(repeat.best_completed))
+
+    @property
     def regret(self) -> float:
         """How much better the best value is than the best completed one, mean of the repeats."""
         return self._mean(lambda repeat: repeat.regret)
@@ -353,3 +366,7 @@ class ReplayReport:
 
     def __str__(self) -> str:
         return describe(self)
+
+
+def _or_nan(value: float | None) -> float:
+    return math.nan if value is None else value

@@ -27,7 +27,9 @@ def describe(report: ReplayReport) -> str:
             *_rows(
                 {
                     "trials": _trials(report),
-                    "repeats": f"{len(repeats)}, by {_order(report)}",
+                    "repeats": f"{len(repeats)}, {_order(report)}; counts are means of them"
+                    if len(repeats) > 1
+                    else f"1, {_order(report)}",
                     "steps trained": f"{report.steps_trained:.0f} of {report.total_steps:.0f}, "
                     f"{report.steps_saved:.0f} saved: {report.speed_up:.2f} times as fast",
                     "wall clock": _wall_clock(report),
@@ -75,7 +77,11 @@ def _repeats(report: ReplayReport) -> str:
 
 
 def _order(report: ReplayReport) -> str:
-    return "number" if report.order == "number" else f"random order, seed {report.seed}"
+    return (
+        "in the order of numbers"
+        if report.order == "number"
+        else f"in random order, seed {report.seed}"
+    )
 
 
 def _wall_clock(report: ReplayReport) -> str:
@@ -87,10 +93,11 @@ def _wall_clock(report: ReplayReport) -> str:
 
 
 def _best_value(report: ReplayReport) -> str:
+    values = f"{report.best_completed:.6g} completed of {report.best_value:.6g}"
     if report.regret == 0.0:
-        return "nothing lost"
+        return f"{values}, nothing lost"
     return (
-        f"{report.regret:.4g} lost on average, {100.0 * report.regret_iqr:.3g} % of the "
+        f"{values}, {report.regret:.4g} lost: {100.0 * report.regret_iqr:.3g} % of the "
         "interquartile range of the values"
     )
 

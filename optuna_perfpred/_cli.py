@@ -1,0 +1,180 @@
+"""The command ``optuna-perfpred``: what would a pruner have saved on a finished study?"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+import optuna
+
+from optuna_perfpred._storages import open_study
+from optuna_perfpred.replay import load_curves
+from optuna_perfpred.replay import replay
+from optuna_perfpred.replay._advice import advise
+from optuna_perfpred.replay._comparison import comparison_table
+from optuna_perfpred.replay._comparison import DEFAULT_PRUNERS
+from optuna_perfpred.replay._comparison import describe_recording
+from optuna_perfpred.replay._comparison import make_pruner
+from optuna_perfpred.replay._comparison import PRUNERS
+
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        argv:
+            The arguments. If :obj:`None`, those of the process.
+
+    Returns:
+        The exit status: 0, or 1 if an error was told on the standard error.
+    """
+    args = _parser().parse_args(argv)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        args.run(args)
+    except (ValueError, OSError) as error:
+        print(f"optuna-perfpred: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _replay(args: argparse.Namespace) -> None:
+    _compare(open_study(args.storage, args.study_name), args)
+
+
+def _curves(args: argparse.Namespace) -> None:
+    for number, folder in enumerate(_curve_folders(args.folder)):
+        if number > 0:
+            print()
+        _compare(load_curves(folder), args)
+
+
+def _advise(args: argparse.Namespace) -> None:
+    study = open_study(args.storage, args.study_name)
+    advice = advise(
+        study, n_repeats=args.repeats, seed=args.seed, show_progress_bar=_is_terminal()
+    )
+    print(advice)
+
+
+def _compare(study: optuna.Study, args: argparse.Namespace) -> None:
+    pruners = {name: make_pruner(name) for name in args.pruner.split(",")}
+    # One seed for all pruners, so that they see the same orders.
+    seed = args.seed if args.seed is not None else int(np.random.default_rng().integers(2**31))
+    reports = {
+        name: replay(
+            study,
+            pruner,
+            order=args.order,
+            n_repeats=args.repeats,
+            seed=seed,
+            n_trials=args.trials,
+            budget=args.budget,
+            n_workers=args.workers,
+            step_time=args.step_time,
+            show_progress_bar=_is_terminal(),
+        )
+        for name, pruner in pruners.items()
+    }
+    print(describe_recording(next(iter(reports.values()))))
+    print()
+    print(comparison_table(reports), flush=True)
+    if args.details:
+        for report in reports.values():
+            print(f"\n{report}", flush=True)
+
+
+def _curve_folders(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise FileNotFoundError(f"There is no folder {str(folder)!r}.")
+    if (folder / "meta.json").exists():
+        return [folder]
+    folders = sorted(file.parent for file in folder.glob("*/meta.json"))
+    if not folders:
+        raise FileNotFoundError(
+            f"Neither {str(folder)!r} nor a folder in it is a curve folder: none has a meta.json."
+        )
+    return folders
+
+
+def _is_terminal() -> bool:
+    return sys.stderr.isatty()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="optuna-perfpred",
+        description="Tell what pruners would have saved on finished studies, and what lost.",
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    command = commands.add_parser("replay", help="compare pruners on a finished study")
+    _add_study_arguments(command)
+    _add_replay_arguments(command)
+    command.set_defaults(run=_replay)
+    command = commands.add_parser("curves", help="compare pruners on recorded learning curves")
+    command.add_argument(
+        "folder",
+        type=Path,
+        metavar="DIR",
+        help="a folder with curves.csv, configs.csv and meta.json, or a folder of such folders",
+    )
+    _add_replay_arguments(command)
+    command.set_defaults(run=_curves)
+    command = commands.add_parser("advise", help="recommend settings for studies like this one")
+    _add_study_arguments(command)
+    command.add_argument("--repeats", type=int, default=5, help="random orders (default: 5)")
+    command.add_argument("--seed", type=int, help="seed of the orders (default: a random one)")
+    command.set_defaults(run=_advise)
+    return parser
+
+
+def _add_study_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--storage",
+        required=True,
+        metavar="URL",
+        help="URL of the study's storage, or the path of a journal file",
+    )
+    parser.add_argument(
+        "--study-name", metavar="NAME", help="not needed if the storage holds only one study"
+    )
+
+
+def _add_replay_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--pruner",
+        default=",".join(DEFAULT_PRUNERS),
+        metavar="NAME,...",
+        help=f"any of {', '.join(PRUNERS)} (default: all but published)",
+    )
+    parser.add_argument(
+        "--order",
+        choices=("number", "random"),
+        default="number",
+        help="order of the trials (default: number)",
+    )
+    parser.add_argument("--repeats", type=int, default=1, help="repeats (default: 1)")
+    parser.add_argument("--seed", type=int, help="seed of random orders (default: a random one)")
+    parser.add_argument("--trials", type=int, metavar="N", help="draw at most N trials")
+    parser.add_argument(
+        "--budget", type=float, metavar="B", help="stop after the steps of B full trainings"
+    )
+    parser.add_argument("--workers", type=int, default=1, help="simulated workers (default: 1)")
+    parser.add_argument(
+        "--step-time",
+        choices=("unit", "recorded"),
+        default="unit",
+        help="time of a step on the virtual clock (default: unit)",
+    )
+    parser.add_argument(
+        "--details", action="store_true", help="print each replay's full report as well"
+    )

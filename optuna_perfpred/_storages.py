@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+from optuna.cli import _get_storage
+from optuna.storages import BaseStorage
+from optuna.storages import JournalStorage
+from optuna.storages import RDBStorage
+from optuna.storages.journal import JournalFileBackend
+import sqlalchemy
+
+
+_SQLITE_MAGIC = b"SQLite format 3\x00"
+_MAX_NAMES = 20
+
+
+def open_study(storage: str, study_name: str | None) -> optuna.Study:
+    """Open an existing study, and create nothing if there is none.
+
+    Args:
+        storage:
+            The URL of a database, as :func:`optuna.load_study` takes it, the URL of a Redis
+            server with a journal, or the path of a journal file or of an SQLite database.
+        study_name:
+            The study's name, or :obj:`None` for the only study of the storage.
+
+    Returns:
+        The study.
+
+    Raises:
+        ValueError:
+            If the storage cannot be read or has no such study.
+    """
+    try:
+        opened = _open_storage(storage)
+        names = optuna.get_all_study_names(opened)
+        if study_name is None and len(names) == 1:
+            study_name = names[0]
+        if study_name in names:
+            return optuna.load_study(study_name=study_name, storage=opened)
+    except _StorageError:
+        raise
+    # Drivers of databases raise errors of their own, and ImportError if they are missing.
+    except Exception as error:
+        cause = str(error).strip().splitlines() or [type(error).__name__]
+        raise ValueError(f"The storage {_shown(storage)} cannot be read: {cause[0]}") from error
+    if not names:
+        raise ValueError(f"The storage {_shown(storage)} holds no study.")
+    listed = ", ".join(repr(name) for name in names[:_MAX_NAMES])
+    if len(names) > _MAX_NAMES:
+        listed += f" and {len(names) - _MAX_NAMES} more"
+    if study_name is None:
+        raise ValueError(f"The storage holds several studies, choose one by its name: {listed}.")
+    raise ValueError(f"There is no study {study_name!r}; the storage holds {listed}.")
+
+
+class _StorageError(ValueError):
+    pass
+
+
+def _open_storage(storage: str) -> BaseStorage:
+    if Path(storage).is_file():
+        with Path(storage).open("rb") as file:
+            is_sqlite = file.read(len(_SQLITE_MAGIC)) == _SQLITE_MAGIC
+        if is_sqlite:
+            return _open_database(sqlalchemy.make_url(f"sqlite:///{storage}"))
+        return JournalStorage(JournalFileBackend(storage))
+    if storage.startswith("redis"):
+        return _get_storage(storage, None)
+    try:
+        url = sqlalchemy.make_url(storage)
+    except sqlalchemy.exc.ArgumentError:
+        raise _StorageError(
+            f"{storage!r} is neither the URL of a storage nor an existing file."
+        ) from None
+    return _open_database(url)
+
+
+def _open_database(url: sqlalchemy.URL) -> BaseStorage:
+    """Open a database that is there; Optuna would create the file and the tables."""
+    if url.get_backend_name() == "sqlite":
+        # An SQLite URI, file:...?uri=true, is a path as well.
+        file = (url.database or "").removeprefix("file:")
+        if not Path(file).is_file():
+            raise _StorageError(f"There is no SQLite database {file!r}.")
+    engine = sqlalchemy.create_engine(url)
+    try:
+        has_studies = sqlalchemy.inspect(engine).has_table("studies")
+    finally:
+        engine.dispose()
+    if not has_studies:
+        shown = _shown(url.render_as_string())
+        raise _StorageError(f"The database {shown} is not a storage of Optuna.")
+    return RDBStorage(url.render_as_string(hide_password=False))
+
+
+def _shown(storage: str) -> str:
+    """Give a storage without the password in its URL."""
+    try:
+        return repr(sqlalchemy.make_url(storage).render_as_string(hide_password=True))
+    except sqlalchemy.exc.ArgumentError:
+        return repr(storage)

@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from optuna.pruners import HyperbandPruner
+from optuna.pruners import MedianPruner
+from optuna.pruners import NopPruner
+from optuna.pruners import PercentilePruner
+from optuna.pruners import SuccessiveHalvingPruner
+
+from optuna_perfpred.predictors import SequentialRegression
+from optuna_perfpred.pruners import PerformancePredictionPruner
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from collections.abc import Mapping
+    from collections.abc import Sequence
+
+    from optuna.pruners import BasePruner
+
+    from optuna_perfpred.replay._report import ReplayReport
+
+
+PRUNERS: dict[str, Callable[[], BasePruner]] = {
+    "none": NopPruner,
+    "median": MedianPruner,
+    "percentile": lambda: PercentilePruner(75.0),
+    "halving": SuccessiveHalvingPruner,
+    "hyperband": HyperbandPruner,
+    "ours": PerformancePredictionPruner,
+    "published": lambda: PerformancePredictionPruner(
+        SequentialRegression("nu_svr_rbf", published=True),
+        n_startup_trials=100,
+        confidence=0.99,
+        top_n=1,
+    ),
+}
+"""The pruners that the command line knows, with the arguments they have by default."""
+
+# The published one takes seconds for each model: only on request.
+DEFAULT_PRUNERS = tuple(name for name in PRUNERS if name != "published")
+
+
+def make_pruner(name: str) -> BasePruner:
+    """Make a pruner by its name on the command line.
+
+    Raises:
+        ValueError:
+            If there is none of this name.
+    """
+    if name not in PRUNERS:
+        raise ValueError(f"There is no pruner {name!r}; choose from {', '.join(PRUNERS)}.")
+    return PRUNERS[name]()
+
+
+def comparison_table(reports: Mapping[str, ReplayReport]) -> str:
+    """Give a table with one row for each of several replays of the same study.
+
+    Args:
+        reports:
+            The reports by the name of the row, at least one.
+    """
+    first = next(iter(reports.values()))
+    with_miss = first.budget is not None
+    with_workers = first.n_workers > 1
+    header = ["pruner", "steps", "saved", "speed-up", "best kept", "regret", "regret/IQR", "wrong"]
+    header += ["miss"] * with_miss + ["wall clock"] * with_workers + ["ms/check"]
+    rows = [header]
+    for name, report in reports.items():
+        row = [
+            name,
+            f"{report.steps_trained:.0f}",
+            f"{100.0 * report.steps_saved / report.total_steps:.1f} %",
+            f"{report.speed_up:.2f}",
+            f"{100.0 * report.best_kept:.0f} %",
+            f"{report.regret:.4g}",
+            f"{report.regret_iqr:.4f}",
+            f"{len(report.wrongly_pruned) / len(report.repeats):.4g}",
+        ]
+        if with_miss:
+            row.append(f"{100.0 * report.miss:.2f} %")
+        if with_workers:
+            row.append(f"{report.wall_clock:.6g}")
+        row.append(f"{1000.0 * report.pruner_seconds / max(1.0, report.n_checks):.3f}")
+        rows.append(row)
+    return align(rows)
+
+
+def align(rows: Sequence[Sequence[str]]) -> str:
+    """Give rows of cells as text: the first column to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        cells = [row[0].ljust(widths[0])]
+        cells += [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        lines.append("  ".join(cells))
+    return "\n".join(lines)
+
+
+def describe_recording(report: ReplayReport) -> str:
+    """Tell in a few words what was replayed, how often and what was left out."""
+    text = (
+        f"Study {report.study_name!r} ({report.direction.name.lower()}): "
+        f"{len(report.values)} trials of up to {report.horizon} steps"
+    )
+    if report.order == "number":
+        text += ", in the order of their numbers"
+    else:
+        text += f", in {len(report.repeats)} random orders (seed {report.seed})"
+    if report.budget is not None:
+        text += f", for {report.budget:g} full trainings"
+    if report.n_workers > 1:
+        text += f", {report.n_workers} workers"
+    if report.left_out:
+        reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(report.left_out.items()))
+        text += f"; {sum(report.left_out.values())} trials are left out ({reasons})"
+    return text + "."
