@@ -389,6 +389,14 @@ def test_the_text_tells_savings_losses_and_reasons():
     assert "trial 1 at step 2: ends at 5, best by then 3" in text
 
 
+def test_progress_is_shown_on_request(capsys):
+    study = recorded_study()
+    replay(study, MedianPruner(), n_repeats=2)
+    assert capsys.readouterr().err == ""
+    replay(study, MedianPruner(), n_repeats=2, budget=3.0, show_progress_bar=True)
+    assert "60/60" in capsys.readouterr().err
+
+
 def test_a_wide_study_of_categories_is_replayed():
     study = optuna.create_study()
     distributions = {"x": FloatDistribution(0.0, 1.0)} | {

@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import re
+import shutil
+import sqlite3
+
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages import RDBStorage
+from optuna.storages.journal import JournalFileBackend
+import pytest
+
+from optuna_perfpred import _cli
+from optuna_perfpred.replay import _advice
+from tests.replay.studies import crossing_curves
+from tests.replay.studies import recorded_study
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory):
+    """Give a folder with one study in an SQLite database and in a journal."""
+    folder = tmp_path_factory.mktemp("recorded")
+    recorded_study(storage=RDBStorage(f"sqlite:///{folder / 'study.db'}"), study_name="cnn")
+    journal = JournalStorage(JournalFileBackend(str(folder / "study.journal")))
+    recorded_study(storage=journal, study_name="cnn")
+    return folder
+
+
+@pytest.fixture
+def sqlite_url(recorded, tmp_path):
+    shutil.copy(recorded / "study.db", tmp_path)
+    return f"sqlite:///{tmp_path / 'study.db'}"
+
+
+@pytest.fixture(params=["sqlite", "sqlite file", "journal"])
+def storage(request, recorded):
+    """Give what the user passes as `--storage`."""
+    return {
+        "sqlite": f"sqlite:///{recorded / 'study.db'}",
+        "sqlite file": str(recorded / "study.db"),
+        "journal": str(recorded / "study.journal"),
+    }[request.param]
+
+
+def run(capsys, *argv):
+    """Run the command; give its exit status, output and errors."""
+    status = _cli.main(argv)
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+def table(out):
+    """Give the rows of a table by their first word."""
+    rows = [line.split() for line in out.splitlines() if re.search(r"\d %  ", line)]
+    return {row[0]: row[1:] for row in rows}
+
+
+def error(capsys, *argv):
+    """Run a command that fails; give its one line on the standard error."""
+    status, out, err = run(capsys, *argv)
+    assert (status, out) == (1, "")
+    assert err.count("\n") == 1
+    assert err.startswith("optuna-perfpred: ")
+    return err
+
+
+def test_replay_prints_a_row_for_each_pruner(storage, capsys):
+    status, out, _ = run(
+        capsys, "replay", "--storage", storage, "--study-name", "cnn", "--pruner", "none,median"
+    )
+    assert status == 0
+    assert "'cnn' (maximize): 30 trials of up to 8 steps, in the order of their numbers" in out
+    rows = table(out)
+    assert list(rows) == ["none", "median"]
+    assert rows["none"][:4] == ["240", "0.0", "%", "1.00"]
+    assert float(rows["median"][3]) > 1.0
+
+
+def test_replay_compares_ours_with_the_stock_pruners_by_default(sqlite_url, capsys):
+    _, out, _ = run(capsys, "replay", "--storage", sqlite_url, "--study-name", "cnn")
+    assert list(table(out)) == ["none", "median", "percentile", "halving", "hyperband", "ours"]
+
+
+def test_arguments_reach_the_replay(sqlite_url, capsys):
+    arguments = ["--order", "random", "--repeats", "3", "--seed", "7", "--budget", "5"]
+    arguments += ["--workers", "4", "--trials", "20", "--pruner", "median", "--details"]
+    status, out, _ = run(capsys, "replay", "--storage", sqlite_url, *arguments)
+    assert status == 0
+    assert "in 3 random orders (seed 7), for 5 full trainings, 4 workers" in out
+    assert "miss" in out
+    assert "wall clock" in out
+    assert "Replay of study 'cnn' with MedianPruner" in out
+
+
+def test_the_study_is_read_and_not_changed(sqlite_url, capsys):
+    before = optuna.load_study(study_name="cnn", storage=sqlite_url).trials
+    run(capsys, "replay", "--storage", sqlite_url, "--pruner", "median,ours")
+    assert optuna.get_all_study_names(sqlite_url) == ["cnn"]
+    assert optuna.load_study(study_name="cnn", storage=sqlite_url).trials == before
+
+
+def test_the_names_of_an_unknown_study_s_neighbours_are_told(storage, capsys):
+    told = error(capsys, "replay", "--storage", storage, "--study-name", "rnn")
+    assert "'rnn'" in told
+    assert "'cnn'" in told
+
+
+def test_the_name_is_needed_if_there_are_several_studies(sqlite_url, capsys):
+    optuna.create_study(storage=sqlite_url, study_name="rnn")
+    told = error(capsys, "replay", "--storage", sqlite_url)
+    assert "'cnn', 'rnn'" in told
+
+
+def test_an_unknown_pruner_is_told_with_those_that_are_known(sqlite_url, capsys):
+    told = error(capsys, "replay", "--storage", sqlite_url, "--pruner", "median,mediam")
+    assert "'mediam'" in told
+    assert "hyperband" in told
+
+
+@pytest.mark.parametrize("prefix", ["sqlite:///", "sqlite:///file:", ""])
+def test_a_missing_database_is_told_and_not_created(prefix, tmp_path, capsys):
+    told = error(capsys, "replay", "--storage", f"{prefix}{tmp_path / 'missing.db'}")
+    assert "missing.db" in told
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_database_of_something_else_is_told_and_not_changed(tmp_path, capsys):
+    with sqlite3.connect(tmp_path / "photos.db") as database:
+        database.execute("CREATE TABLE photos (name TEXT)")
+    told = error(capsys, "replay", "--storage", f"sqlite:///{tmp_path / 'photos.db'}")
+    assert "not a storage of Optuna" in told
+    with sqlite3.connect(tmp_path / "photos.db") as database:
+        tables = database.execute("SELECT name FROM sqlite_master").fetchall()
+    assert tables == [("photos",)]
+
+
+def test_a_file_that_is_no_storage_is_told(tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("Optuna\nis\nfun\n")
+    told = error(capsys, "replay", "--storage", str(tmp_path / "notes.txt"))
+    assert "notes.txt" in told
+
+
+@pytest.mark.parametrize("url", ["nosuchdb://user:secret@host/x", "sqlite://"])
+def test_an_unreadable_url_is_told_without_its_password(url, capsys):
+    assert "secret" not in error(capsys, "replay", "--storage", url)
+
+
+def test_a_server_that_does_not_answer_is_told_without_the_password(capsys):
+    told = error(capsys, "advise", "--storage", "postgresql+psycopg://me:secret@127.0.0.1:1/x")
+    assert "cannot be read" in told
+    assert "secret" not in told
+
+
+def test_a_study_without_whole_curves_is_told(tmp_path, capsys):
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    optuna.create_study(storage=url, study_name="new")
+    assert "nothing to replay" in error(capsys, "replay", "--storage", url)
+
+
+def test_a_bad_number_is_told(sqlite_url, capsys):
+    told = error(capsys, "replay", "--storage", sqlite_url, "--pruner", "none", "--workers", "0")
+    assert "n_workers" in told
+
+
+def write_curves(folder):
+    folder.mkdir(parents=True)
+    curves = crossing_curves(n_trials=10)
+    header = ",".join(map(str, range(1, curves.shape[1] + 1)))
+    rows = [f"{i}," + ",".join(map(str, curve)) for i, curve in enumerate(curves)]
+    (folder / "curves.csv").write_text("\n".join([f"curve_id,{header}", *rows]))
+    (folder / "meta.json").write_text('{"direction": "maximize"}')
+
+
+def test_curves_prints_a_table_for_each_folder(tmp_path, capsys):
+    write_curves(tmp_path / "sets" / "resnet")
+    write_curves(tmp_path / "sets" / "lstm")
+    _, both, _ = run(capsys, "curves", str(tmp_path / "sets"), "--pruner", "none")
+    assert re.findall(r"Study '(\w+)'", both) == ["lstm", "resnet"]
+    assert both.count("none ") == 2
+    _, one, _ = run(capsys, "curves", str(tmp_path / "sets" / "lstm"), "--pruner", "none")
+    assert one == both[: len(one)].replace("resnet", "lstm")
+
+
+@pytest.mark.parametrize("name", ["", "nowhere"])
+def test_a_folder_without_curves_is_told(name, tmp_path, capsys):
+    assert str(tmp_path) in error(capsys, "curves", str(tmp_path / name))
+
+
+def test_advise_recommends_settings(sqlite_url, capsys, monkeypatch):
+    monkeypatch.setattr(_advice, "SETTINGS", ({}, {"confidence": 0.9}))
+    arguments = ["--study-name", "cnn", "--repeats", "2", "--seed", "0"]
+    status, out, _ = run(capsys, "advise", "--storage", sqlite_url, *arguments)
+    assert status == 0
+    assert list(table(out)) == [
+        "MedianPruner()",
+        "PerformancePredictionPruner()",
+        "PerformancePredictionPruner(confidence=0.9)",
+    ]
+    assert re.search(r"Recommended: PerformancePredictionPruner\((confidence=0.9)?\)\n", out)
+    assert "in 2 random orders (seed 0)" in out
+
+
+def test_the_console_script_is_this_function(pytestconfig):
+    project = (pytestconfig.rootpath / "pyproject.toml").read_text()
+    assert f'optuna-perfpred = "{_cli.__name__}:{_cli.main.__name__}"' in project
