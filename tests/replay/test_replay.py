@@ -236,6 +236,27 @@ def test_infeasible_trials_are_never_the_best():
     assert report.miss == 0.0
 
 
+def test_infeasible_trials_are_neither_wrongly_pruned_nor_the_value_to_beat():
+    study = optuna.create_study(direction="maximize")
+    for x, value, constraint in (
+        (0.1, 1.0, 0.0),
+        (0.2, 9.0, 1.0),
+        (0.3, 8.0, 1.0),
+        (0.4, 5.0, 0.0),
+    ):
+        study.add_trial(
+            create_trial(
+                value=value,
+                params={"x": x},
+                distributions=X,
+                intermediate_values={1: 0.0, 2: value},
+                constraints={"memory": constraint},
+            )
+        )
+    report = replay(study, PruneAt({0.3: 1, 0.4: 1}))
+    assert [(t.number, t.best_so_far) for t in report.wrongly_pruned] == [(3, 1.0)]
+
+
 def test_the_objective_s_value_counts_and_not_the_last_report():
     study = recorded_study([[0.0, 5.0]])
     study.add_trial(create_trial(value=7.0, intermediate_values={1: 0.0, 2: 1.0}))
