@@ -134,6 +134,16 @@ def test_a_database_of_something_else_is_told_and_not_changed(tmp_path, capsys):
     assert tables == [("photos",)]
 
 
+def test_a_postgresql_database(postgresql_url, capsys):
+    arguments = ["replay", "--storage", postgresql_url, "--pruner", "median"]
+    assert "not a storage of Optuna" in error(capsys, *arguments)
+    assert "not a storage of Optuna" in error(capsys, *arguments)  # It has made no tables.
+    recorded_study(crossing_curves(n_trials=5), storage=RDBStorage(postgresql_url))
+    status, out, _ = run(capsys, *arguments)
+    assert status == 0
+    assert list(table(out)) == ["median"]
+
+
 def test_a_file_that_is_no_storage_is_told(tmp_path, capsys):
     (tmp_path / "notes.txt").write_text("Optuna\nis\nfun\n")
     told = error(capsys, "replay", "--storage", str(tmp_path / "notes.txt"))
