@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+import warnings
+
+import numpy as np
+
+from optuna_perfpred.pruners._stopping_rule._gain_regression import GainRegression
+
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+
+# Fewer trials than this give no quantiles and no rank correlation,
+_MIN_FOR_RANKS = 4
+# and fewer than this no regression.
+_MIN_FOR_REGRESSION = 5
+# Keeps differences of equal values from being divided by zero.
+_TINY = 1e-12
+
+
+class CompletedTrials:
+    """What the completed trials of a study tell of a running one, step by step.
+
+    All values are oriented so that larger is better. Two scales make them comparable between
+    studies: the spread of most final values, and the distance from the best one to the best
+    quarter, which is the smaller one where few configurations are good.
+
+    Args:
+        curves:
+            Learning curves without gaps. Shape: ``(n, n_steps)``.
+        finals:
+            Final values; the largest one is the value to beat. Shape: ``(n,)``.
+        configurations:
+            Encoded configurations. Shape: ``(n, n_features)``.
+
+    Attributes:
+        best:
+            The row of the best trial.
+        best_value:
+            Its final value, which is to be beaten.
+        spread:
+            The distance from the 20th to the 80th percentile of the final values.
+        top_spread:
+            The distance from the best quarter to the best final value.
+        gains:
+            What each curve still gains after each step. Shape: ``(n, n_steps)``.
+        means:
+            The mean of each curve up to each step. Shape: ``(n, n_steps)``.
+        highest_of_best:
+            The best trial's best value so far. Shape: ``(n_steps,)``, as of all that follow.
+        highest_of_top:
+            The same of the trials of the best quarter, at most ten. Shape: ``(k, n_steps)``.
+        growth_median:
+            What curves gain after a step as a multiple of what they gained over the half before
+            it: the median.
+        growth_max:
+            The same: the maximum.
+        rank_correlation:
+            Spearman's, of the values at a step with the final ones. NaN for few trials.
+        top_rank_correlation:
+            The same among the better half.
+        best_rank:
+            The rank of the best trial's value at each step, from 0 for the worst to 1.
+        top_rank:
+            The least rank of the three best trials.
+        largest_climb:
+            The largest rise in rank of any trial from a step to the end.
+        regression:
+            The regression of the final values on the transformed scale. :obj:`None` for few
+            trials.
+        residual_max:
+            Its largest residual: how far a forecast was too low. Shape: ``(n_steps - 1,)``, as of
+            all that follow.
+        residual_top:
+            Its mean residual among the best quarter.
+        residual_top_max:
+            Its largest residual among the best third.
+        band:
+            Its largest standardized residual of any trial at any step so far.
+    """
+
+    def __init__(
+        self,
+        curves: npt.NDArray[np.float64],
+        finals: npt.NDArray[np.float64],
+        configurations: npt.NDArray[np.float64],
+    ) -> None:
+        n, n_steps = curves.shape
+        descending = np.argsort(-finals, kind="stable")
+        quarter = descending[: max(1, n // 4)]
+        self.curves = curves
+        self.best = int(descending[0])
+        self.best_value = float(finals[self.best])
+        self.best_curve = curves[self.best]
+        self.final_ranks = _ranks(finals[:, np.newaxis])[:, 0] / max(n - 1, 1)
+        self._set_scales(finals, descending)
+
+        self.gains = finals[:, np.newaxis] - curves
+        self.gain_max = self.gains.max(axis=0)
+        self.gain_median = np.median(self.gains, axis=0)
+        self.gain_90 = np.quantile(self.gains, 0.9, axis=0)
+        self.means = np.cumsum(curves, axis=1) / np.arange(1, n_steps + 1)
+        self.median_curve = np.median(curves, axis=0)
+        self.spread_at = np.quantile(curves, 0.8, axis=0) - np.quantile(curves, 0.2, axis=0)
+        self.top_min = curves[quarter].min(axis=0)
+        self.top_mean = curves[quarter].mean(axis=0)
+        self.top_three_min = curves[descending[:3]].min(axis=0)
+        self.highest_of_best = np.maximum.accumulate(self.best_curve)
+        self.highest_of_top = np.maximum.accumulate(curves[quarter[:10]], axis=1)
+        self._set_growth()
+        self._set_ranks(finals, descending)
+        self._set_configurations(configurations)
+        self._set_regression(finals, configurations, descending)
+
+    def transform(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Bring values on a scale on which the best one is 0, and the far ones are logarithmic."""
+        transformed: npt.NDArray[np.float64] = np.arcsinh(
+            (values - self.best_value) / self.top_spread
+        )
+        return transformed
+
+    def forecast(self, transformed: float, std: float) -> tuple[float, float]:
+        """Bring a forecast of the regression back: its mean and standard error."""
+        mean = self.best_value + self.top_spread * float(np.sinh(transformed))
+        return mean, self.top_spread * float(np.cosh(transformed)) * std
+
+    def squared_distances(self, configuration: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Give the squared distances to a configuration, in standard deviations."""
+        scores = (configuration - self._configuration_mean) / self._configuration_std
+        squared: npt.NDArray[np.float64] = np.sum(
+            (self._configuration_scores - scores) ** 2, axis=1
+        )
+        return squared
+
+    def _set_scales(
+        self, finals: npt.NDArray[np.float64], descending: npt.NDArray[np.intp]
+    ) -> None:
+        n, n_steps = self.curves.shape
+        travel = abs(self.best_value - float(np.median(self.curves[:, 0])))
+        if n >= _MIN_FOR_RANKS:
+            spread = float(np.quantile(finals, 0.8) - np.quantile(finals, 0.2))
+        else:
+            spread = 0.1 * travel
+        self.spread = max(spread, 1e-3 * travel, _TINY)
+        second_half = self.curves[:, n_steps // 2 :]
+        noise = 0.0
+        if second_half.shape[1] > 2:
+            # The median of the absolute second difference of white noise is 1.65 times its scale.
+            noise = float(np.median(np.abs(np.diff(second_half, 2, axis=1)))) / 1.65
+        quarter = max(1, round(0.25 * n))
+        top = self.best_value - float(finals[descending[min(quarter, n - 1)]])
+        self.top_spread = max(top, 0.3 * noise, 1e-3 * self.spread, _TINY)
+        if n < _MIN_FOR_RANKS:
+            self.top_spread = max(self.top_spread, 0.02 * travel)
+
+    def _set_growth(self) -> None:
+        step = np.arange(self.curves.shape[1])
+        grown = self.curves - self.curves[:, step // 2]
+        smallest = 1e-6 * self.spread
+        growth = np.where(grown > smallest, self.gains / np.maximum(grown, smallest), np.nan)
+        with warnings.catch_warnings():  # Steps at which no curve has grown: NaN is meant.
+            warnings.simplefilter("ignore", RuntimeWarning)
+            self.growth_median = np.nanmedian(growth, axis=0)
+            self.growth_max = np.nanmax(growth, axis=0)
+
+    def _set_ranks(
+        self, finals: npt.NDArray[np.float64], descending: npt.NDArray[np.intp]
+    ) -> None:
+        n, n_steps = self.curves.shape
+        if n < _MIN_FOR_RANKS:
+            unknown = np.full(n_steps, np.nan)
+            self.rank_correlation = self.top_rank_correlation = unknown
+            self.best_rank = self.top_rank = self.largest_climb = unknown
+            return
+        ranks = _ranks(self.curves)
+        final_ranks = _ranks(finals[:, np.newaxis])
+        self.rank_correlation = _correlation(ranks, final_ranks)
+        better_half = descending[: max(3, (n + 1) // 2)]
+        self.top_rank_correlation = _correlation(
+            _ranks(self.curves[better_half]), _ranks(finals[better_half, np.newaxis])
+        )
+        self.best_rank = ranks[descending[0]] / (n - 1)
+        self.top_rank = ranks[descending[:3]].min(axis=0) / (n - 1)
+        self.largest_climb = (final_ranks - ranks).max(axis=0) / (n - 1)
+
+    def _set_configurations(self, configurations: npt.NDArray[np.float64]) -> None:
+        mean = configurations.mean(axis=0)
+        std = configurations.std(axis=0)
+        self._configuration_mean = mean
+        # What never varies has no distance.
+        self._configuration_std = np.where(std > 1e-12 * (1.0 + np.abs(mean)), std, np.inf)
+        self._configuration_scores = (configurations - mean) / self._configuration_std
+
+    def _set_regression(
+        self,
+        finals: npt.NDArray[np.float64],
+        configurations: npt.NDArray[np.float64],
+        descending: npt.NDArray[np.intp],
+    ) -> None:
+        n, n_steps = self.curves.shape
+        self.regression = None
+        if n < _MIN_FOR_REGRESSION or n_steps < 2:
+            return
+        self.regression = GainRegression(
+            self.transform(self.curves), self.transform(finals), configurations
+        )
+        residuals = self.regression.residuals
+        self.residual_max = residuals.max(axis=1)
+        self.residual_top = residuals[:, descending[: max(1, n // 4)]].mean(axis=1)
+        self.residual_top_max = residuals[:, descending[: max(2, n // 3)]].max(axis=1)
+        standardized = residuals / self.regression.std[:, np.newaxis]
+        self.band = np.maximum.accumulate(standardized, axis=0).max(axis=1)
+
+
+def _ranks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Rank each column from 0 to n - 1; the earlier of equals comes first."""
+    order = np.argsort(values, axis=0, kind="stable")
+    return np.argsort(order, axis=0, kind="stable").astype(np.float64)
+
+
+def _correlation(
+    ranks: npt.NDArray[np.float64], final_ranks: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    center = (len(ranks) - 1) / 2
+    covariance = np.sum((ranks - center) * (final_ranks - center), axis=0)
+    correlation: npt.NDArray[np.float64] = covariance / np.sum((ranks - center) ** 2, axis=0)
+    return correlation

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+
+_PENALTIES = 10.0 ** np.arange(-1, 5)
+# Standardized features are drawn in to this: a curve unlike all others must not be extrapolated.
+_LARGEST_SCORE = 4.0
+# A relative error below this is rounding.
+_SMALLEST_ERROR = 1e-4
+
+
+class GainRegression:
+    """Ridge regressions of the gain that is still to come, one for each step, fitted in one go.
+
+    The same idea as :class:`~optuna_perfpred.predictors.SequentialRegression` with ridge
+    regression, in a form that is fitted again whenever a trial is complete: the regressions of
+    all steps share one call of each linear algebra routine, and the penalty of each is the one
+    with the least leave-one-out error, which is a closed form (Hastie, Tibshirani, Friedman, "The
+    Elements of Statistical Learning", 2nd edition, section 7.10).
+
+    Args:
+        curves:
+            Learning curves without gaps. Shape: ``(n, n_steps)``.
+        finals:
+            Final values. Shape: ``(n,)``.
+        configurations:
+            Encoded configurations. Shape: ``(n, n_features)``.
+
+    Attributes:
+        residuals:
+            Actual minus predicted final values, leaving out the trial itself. Shape:
+            ``(n_steps - 1, n)``.
+        std:
+            Root mean squares of the residuals. Shape: ``(n_steps - 1,)``.
+        unexplained:
+            ``std`` as a share of the standard deviation of the gains. Shape: ``(n_steps - 1,)``.
+    """
+
+    def __init__(
+        self,
+        curves: npt.NDArray[np.float64],
+        finals: npt.NDArray[np.float64],
+        configurations: npt.NDArray[np.float64],
+    ) -> None:
+        n, n_steps = curves.shape
+        self._encoding = _Encoding(configurations)
+        of_curves = _curve_features(curves)[:, : n_steps - 1]
+        self._n_of_curves = of_curves.shape[2]
+        encoded = self._encoding.transform(configurations)[:, np.newaxis]
+        shape = (n, n_steps - 1, encoded.shape[2])
+        raw = np.concatenate([of_curves, np.broadcast_to(encoded, shape)], axis=2)
+        raw = raw.transpose(1, 0, 2)
+        self._mean = raw.mean(axis=1)
+        self._scale = np.maximum(raw.std(axis=1), 1e-9)
+        features = self._standardize(raw, self._mean[:, np.newaxis], self._scale[:, np.newaxis])
+        self._center = features.mean(axis=1)
+        features = features - self._center[:, np.newaxis]
+
+        gains = (finals[:, np.newaxis] - curves[:, : n_steps - 1]).T
+        self._mean_gain = gains.mean(axis=1)
+        centered = gains - self._mean_gain[:, np.newaxis]
+        # One eigendecomposition of the Gram matrix gives the fits of all penalties.
+        eigenvalues, eigenvectors = np.linalg.eigh(features.transpose(0, 2, 1) @ features)
+        eigenvalues = np.maximum(eigenvalues, 0.0)
+        rotated = features @ eigenvectors
+        projected = np.einsum("tnp,tn->tp", rotated, centered)
+        errors = np.full(n_steps - 1, np.inf)
+        self.residuals = centered
+        self._weights = np.zeros_like(projected)
+        for penalty in _PENALTIES:
+            shrinkage = 1.0 / (eigenvalues + penalty)
+            leverage = np.einsum("tnp,tp->tn", rotated**2, shrinkage) + 1.0 / n
+            fitted = np.einsum("tnp,tp->tn", rotated, shrinkage * projected)
+            residuals = (centered - fitted) / np.maximum(1.0 - leverage, 1e-3)
+            error = np.mean(residuals**2, axis=1)
+            weights = np.einsum("tip,tp->ti", eigenvectors, shrinkage * projected)
+            better = error < errors
+            errors = np.where(better, error, errors)
+            self.residuals = np.where(better[:, np.newaxis], residuals, self.residuals)
+            self._weights = np.where(better[:, np.newaxis], weights, self._weights)
+        self.std = np.maximum(np.sqrt(errors * n / max(n - 1, 1)), _SMALLEST_ERROR)
+        self.unexplained = self.std / np.maximum(gains.std(axis=1), 1e-9)
+        # No curve falls further than any fell before it; one may rise further than any did.
+        self._range = (gains.min(axis=1), 2.0 * gains.max(axis=1) - gains.min(axis=1))
+
+    def predict(
+        self, curve: npt.NDArray[np.float64], configuration: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.float64]:
+        """Predict a trial's final value from each of its steps so far.
+
+        Args:
+            curve:
+                The learning curve so far, without gaps. Shape: ``(t,)``, ``t < n_steps``.
+            configuration:
+                The encoded configuration. Shape: ``(n_features,)``.
+
+        Returns:
+            Predictions of shape ``(t,)``.
+        """
+        t = len(curve)
+        of_curve = _curve_features(curve[np.newaxis])[0]
+        encoded = self._encoding.transform(configuration[np.newaxis])
+        raw = np.hstack([of_curve, np.broadcast_to(encoded, (t, encoded.shape[1]))])
+        features = self._standardize(raw, self._mean[:t], self._scale[:t]) - self._center[:t]
+        gains = np.sum(features * self._weights[:t], axis=1) + self._mean_gain[:t]
+        predicted: npt.NDArray[np.float64] = curve + np.clip(
+            gains, self._range[0][:t], self._range[1][:t]
+        )
+        return predicted
+
+    def _standardize(
+        self,
+        raw: npt.NDArray[np.float64],
+        mean: npt.NDArray[np.float64],
+        scale: npt.NDArray[np.float64],
+    ) -> npt.NDArray[np.float64]:
+        scores = (raw - mean) / scale
+        of_curves = scores[..., : self._n_of_curves]
+        np.clip(of_curves, -_LARGEST_SCORE, _LARGEST_SCORE, out=of_curves)
+        return scores
+
+
+class _Encoding:
+    """Standardized configurations and their squares: a learning rate has its optimum inside."""
+
+    def __init__(self, configurations: npt.NDArray[np.float64]) -> None:
+        mean = configurations.mean(axis=0)
+        std = configurations.std(axis=0)
+        self._varies = std > 1e-12 * (1.0 + np.abs(mean))
+        self._mean = mean[self._varies]
+        self._std = std[self._varies]
+        scores = (configurations[:, self._varies] - self._mean) / self._std
+        # The square of a feature with two values is that feature again.
+        self._squared = np.array([len(np.unique(c)) > 2 for c in scores.T], dtype=bool)
+        self._mean_square = np.mean(scores[:, self._squared] ** 2, axis=0)
+
+    def transform(self, configurations: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        scores = (configurations[:, self._varies] - self._mean) / self._std
+        scores = np.clip(scores, -_LARGEST_SCORE, _LARGEST_SCORE)
+        squares = np.minimum(scores[:, self._squared] ** 2, 9.0) - self._mean_square
+        return np.hstack([scores, 0.5 * squares])
+
+
+def _curve_features(curves: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Summarize curves up to each of their steps.
+
+    Args:
+        curves:
+            Learning curves without gaps. Shape: ``(n, n_steps)``.
+
+    Returns:
+        Last value, total gain, distance of the best from the last value and of the mean of the
+        last three, gains over the second half and the last quarter. Shape: ``(n, n_steps, 6)``.
+    """
+    n, n_steps = curves.shape
+    step = np.arange(n_steps)
+    sums = np.hstack([np.zeros((n, 1)), np.cumsum(curves, axis=1)])
+    first = np.maximum(0, step - 2)
+    return np.stack(
+        [
+            curves,
+            curves - curves[:, :1],
+            np.maximum.accumulate(curves, axis=1) - curves,
+            (sums[:, step + 1] - sums[:, first]) / (step + 1 - first) - curves,
+            curves - curves[:, step // 2],
+            curves - curves[:, (3 * step) // 4],
+        ],
+        axis=2,
+    )
