@@ -5,6 +5,7 @@ from optuna_perfpred.predictors import Forecast
 from optuna_perfpred.predictors import LastSeenValue
 from optuna_perfpred.predictors import SequentialRegression
 from optuna_perfpred.pruners import PerformancePredictionPruner
+from optuna_perfpred.pruners import StoppingRule
 
 
 __version__ = "0.1.0"
@@ -15,4 +16,5 @@ __all__ = [
     "LastSeenValue",
     "PerformancePredictionPruner",
     "SequentialRegression",
+    "StoppingRule",
 ]

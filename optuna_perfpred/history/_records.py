@@ -26,7 +26,7 @@ Configuration = Mapping[str, float | str]
 
 @dataclass(frozen=True)
 class CurveRecord:
-    """What is remembered of one completed trial.
+    """What is remembered of one completed or pruned trial.
 
     Attributes:
         number:
@@ -34,7 +34,7 @@ class CurveRecord:
         trial_id:
             The trial's identifier in its storage.
         completed:
-            The time at which the trial was completed, without time zone.
+            The time at which the trial was completed or pruned, without time zone.
         configuration:
             The trial's parameters and feature attributes.
         steps:
@@ -42,7 +42,8 @@ class CurveRecord:
         values:
             The reported values in the same order; NaN and infinities are kept.
         value:
-            The value returned by the objective.
+            The value returned by the objective; of a pruned trial, the last one reported. NaN if
+            there is none.
         feasible:
             Whether the trial satisfies all constraints, as :attr:`optuna.Study.best_trial` asks.
     """
@@ -58,18 +59,17 @@ class CurveRecord:
 
 
 def read_record(trial: FrozenTrial, feature_attrs: Sequence[str] = ()) -> CurveRecord:
-    """Read a completed trial.
+    """Read a finished trial.
 
     Args:
         trial:
-            A trial in the state ``COMPLETE``.
+            A trial in the state ``COMPLETE`` or ``PRUNED``.
         feature_attrs:
             Names of user attributes that are features beside the parameters.
 
     Returns:
         The trial's record.
     """
-    assert trial.value is not None
     assert trial.datetime_complete is not None
     steps, values = read_curve(trial)
     return CurveRecord(
@@ -80,7 +80,7 @@ def read_record(trial: FrozenTrial, feature_attrs: Sequence[str] = ()) -> CurveR
         configuration=read_configuration(trial, feature_attrs),
         steps=steps,
         values=values,
-        value=trial.value,
+        value=math.nan if trial.value is None else trial.value,
         feasible=all(constraint <= 0.0 for constraint in trial.constraints.values()),
     )
 

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 class StudyHistory:
-    """The completed trials of one study, each read once. Safe with threads.
+    """The trials of one study that have finished in one way, each read once. Safe with threads.
 
-    Records are kept in the order of their completion. A set of completed trials therefore always
+    Records are kept in the order in which the trials finished. A set of trials therefore always
     gives the same sequence, whichever process reads them and in whatever order it learned of
-    them, and trials that complete later come later.
+    them, and trials that finish later come later.
 
     Args:
         feature_attrs:
@@ -39,18 +39,18 @@ class StudyHistory:
 
         Args:
             trials:
-                The completed trials of the study, as
+                The completed trials of the study, or the pruned ones, as
                 ``study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))`` returns them.
 
         Returns:
-            The records of all trials taken in so far, in the order of their completion. At least
-            those of ``trials``; more if another thread has seen more.
+            The records of all trials taken in so far, in the order in which they finished. At
+            least those of ``trials``; more if another thread has seen more.
         """
         with self._lock:
             if trials and not self._is_same_study(trials[0]):
                 self._by_number = {}
                 self._records = ()
-            # Trials never leave the state COMPLETE, so an equal number means nothing new.
+            # Trials never leave the state, so an equal number means nothing new.
             if len(trials) > len(self._by_number):
                 records = list(self._records)
                 for trial in trials:

@@ -64,7 +64,7 @@ class TrainingSet:
         self._bounds = _finite_bounds(sign * np.concatenate(reported)) if reported else (0.0, 0.0)
         self.curves = np.full((len(records), len(self.steps)), np.nan)
         for row, record in zip(self.curves, records, strict=True):
-            row[:] = self._align(record.steps, record.values)
+            row[:] = self.align(record.steps, record.values)
         finals = sign * np.array([r.value for r in records], dtype=np.float64)
         self.finals = np.clip(finals, *_finite_bounds(finals))
 
@@ -88,11 +88,23 @@ class TrainingSet:
             Its configuration of shape ``(1, n_features)`` and its curve of shape
             ``(1, n_steps)``.
         """
-        return self._encoder.transform([configuration]), self._align(steps, values)[np.newaxis]
+        return self._encoder.transform([configuration]), self.align(steps, values)[np.newaxis]
 
-    def _align(
+    def align(
         self, steps: npt.NDArray[np.int64], values: npt.NDArray[np.float64]
     ) -> npt.NDArray[np.float64]:
+        """Bring a curve into the columns of this set.
+
+        Args:
+            steps:
+                The steps at which was reported, ascending. Shape: ``(n_reports,)``.
+            values:
+                The values, as reported. Shape: ``(n_reports,)``.
+
+        Returns:
+            The curve, oriented, NaN before its first and after its last value. Shape:
+            ``(n_steps,)``.
+        """
         known = ~np.isnan(values)
         if not known.any():
             return np.full(len(self.steps), np.nan)

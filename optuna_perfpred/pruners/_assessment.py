@@ -2,12 +2,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
-from typing import TYPE_CHECKING
-
-
-if TYPE_CHECKING:
-    from optuna_perfpred.predictors import Forecast
-    from optuna_perfpred.pruners._forecaster import Reference
 
 
 # The user attributes of a trial on which the dashboard, the samplers and the plots rely.
@@ -31,7 +25,8 @@ class Assessment:
         predicted_std:
             The standard error of that forecast.
         probability:
-            The probability that it will beat the reference.
+            The probability that decides: the trial is pruned if it is less than
+            ``1 - confidence``. Here that of beating the reference.
         probability_of_beating_best:
             The probability that it will beat the best value so far.
         reference:
@@ -51,45 +46,6 @@ class Assessment:
     rank: int
     offset: float
 
-    @classmethod
-    def of(
-        cls,
-        forecast: Forecast,
-        reference: Reference,
-        *,
-        step: int,
-        sign: float,
-        offset: float,
-        rank: int,
-    ) -> Assessment:
-        """Assess a trial by its forecast.
-
-        Args:
-            forecast:
-                A forecast of shape ``(1,)``, oriented so that larger is better.
-            reference:
-                The values to beat, oriented likewise.
-            step:
-                The last step at which the trial has reported.
-            sign:
-                ``1.0`` if the study maximizes, ``-1.0`` if it minimizes.
-            offset:
-                By how much the n-th best value is made worse.
-            rank:
-                n.
-        """
-        to_beat = reference.top_n - offset
-        return cls(
-            step=step,
-            predicted_value=sign * float(forecast.mean[0]),
-            predicted_std=float(forecast.std[0]),
-            probability=float(forecast.probability_of_beating(to_beat)[0]),
-            probability_of_beating_best=float(forecast.probability_of_beating(reference.best)[0]),
-            reference=sign * to_beat,
-            rank=rank,
-            offset=offset,
-        )
-
     def attributes(self) -> dict[str, Any]:
         """Give the user attributes that tell of the assessment."""
         return {
@@ -103,15 +59,48 @@ class Assessment:
     @property
     def reason(self) -> str:
         """The assessment in one sentence."""
-        ordinal = "best" if self.rank == 1 else f"{self.rank}{_ordinal_suffix(self.rank)} best"
-        less = f" less the offset of {self.offset:.4g}" if self.offset > 0.0 else ""
-        percent = 100.0 * self.probability
-        chance = f"{percent:.2g} %" if percent >= 0.01 else "less than 0.01 %"
         return (
             f"At step {self.step} it is predicted to end at {self.predicted_value:.4g} "
-            f"± {self.predicted_std:.2g}; its chance to beat {self.reference:.4g}, the {ordinal} "
-            f"value so far{less}, is {chance}."
+            f"± {self.predicted_std:.2g}; its chance to beat {self._to_beat} is "
+            f"{_percent(self.probability)}."
         )
+
+    @property
+    def _to_beat(self) -> str:
+        ordinal = "best" if self.rank == 1 else f"{self.rank}{_ordinal_suffix(self.rank)} best"
+        less = f" less the offset of {self.offset:.4g}" if self.offset > 0.0 else ""
+        return f"{self.reference:.4g}, the {ordinal} value so far{less},"
+
+
+@dataclass(frozen=True)
+class RelativeAssessment(Assessment):
+    """An assessment by which the trial is compared with a new one.
+
+    Attributes:
+        probability:
+            The probability that the next best value comes from this trial rather than from new
+            trials, if both are trained for the same number of steps.
+        relative_chance:
+            The chance of a new best value for each step still to train, as a multiple of that of
+            a new trial.
+    """
+
+    relative_chance: float
+
+    @property
+    def reason(self) -> str:
+        """The assessment in one sentence."""
+        return (
+            f"At step {self.step} its chance to beat {self._to_beat} is "
+            f"{_percent(self.probability_of_beating_best)}: for each step still to train, "
+            f"{self.relative_chance:.2g} times that of a new trial (it is predicted to end at "
+            f"{self.predicted_value:.4g} ± {self.predicted_std:.2g})."
+        )
+
+
+def _percent(probability: float) -> str:
+    percent = 100.0 * probability
+    return f"{percent:.2g} %" if percent >= 0.01 else "less than 0.01 %"
 
 
 def _ordinal_suffix(number: int) -> str:

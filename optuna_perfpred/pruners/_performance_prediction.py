@@ -1,10 +1,11 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
 import logging
 import math
 from typing import Any
+from typing import NamedTuple
 from typing import TYPE_CHECKING
+from typing import TypeVar
 import warnings
 import zlib
 
@@ -13,36 +14,53 @@ from optuna.pruners import BasePruner
 from optuna.pruners._percentile import _is_first_in_interval_step
 from optuna.study import Study
 from optuna.study import StudyDirection
-from optuna.trial import TrialState
 
 from optuna_perfpred.history import PerStudy
-from optuna_perfpred.history import read_record
 from optuna_perfpred.predictors import CurvePredictor
-from optuna_perfpred.predictors import SequentialRegression
+from optuna_perfpred.pruners._arguments import check_at_least
+from optuna_perfpred.pruners._arguments import read_earlier_studies
 from optuna_perfpred.pruners._assessment import Assessment
 from optuna_perfpred.pruners._assessment import AUDIT
 from optuna_perfpred.pruners._assessment import REASON
-from optuna_perfpred.pruners._forecaster import Forecaster
+from optuna_perfpred.pruners._audit import audit_study
+from optuna_perfpred.pruners._audit import AuditReport
+from optuna_perfpred.pruners._forecast_assessor import ForecastAssessor
+from optuna_perfpred.pruners._rule_assessor import RuleAssessor
+from optuna_perfpred.pruners._stopping_rule import StoppingRule
+from optuna_perfpred.pruners._study_settings import StudySettings
 
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from optuna.trial import FrozenTrial
+    from optuna.trial import Trial
 
     from optuna_perfpred.history import CurveRecord
 
+
+T = TypeVar("T")
+
+# Assessments of this many trials are kept for those who ask.
+_N_REMEMBERED = 1000
 
 _logger = logging.getLogger(__name__)
 
 
 class PerformancePredictionPruner(BasePruner):
-    """Pruner that stops trials which will hardly beat the best one, by a forecast of their end.
+    """Pruner that stops trials which will hardly become the best, by a forecast of their end.
 
-    Regression models learn from the completed trials of the study how a learning curve, from its
-    first steps and the trial's parameters, goes on to the value that the objective returns. A
-    trial is pruned if the probability that its own final value will beat the best one so far is
-    less than ``1 - confidence``. This is early stopping by performance prediction of Baker et al.,
-    "Accelerating Neural Architecture Search using Performance Prediction",
-    `arXiv:1705.10823 <https://arxiv.org/abs/1705.10823>`__, section 4.
+    By default, a rule that was trained on other studies tells, from the second trial on, with
+    which probability a running trial will end better than the best completed one. It asks for the
+    learning curve so far, those of the finished trials, and regressions of the final value on the
+    curve and the parameters, which are fitted whenever a trial is complete. A trial is pruned if
+    the steps it still has to train are better spent on new trials: if, per step, its chance to
+    become the best is less than a fraction of a new trial's.
+
+    With a predictor given, a trial is pruned if the probability that its own final value will
+    beat the best ones so far is less than ``1 - confidence``. This is early stopping by
+    performance prediction of Baker et al., "Accelerating Neural Architecture Search using
+    Performance Prediction", `arXiv:1705.10823 <https://arxiv.org/abs/1705.10823>`__, section 4.
 
     It suits every single-objective study: either direction, any storage, any parameters, also
     conditional ones, and curves with different, irregular or missing steps. It never prunes
@@ -92,13 +110,16 @@ class PerformancePredictionPruner(BasePruner):
 
     Args:
         predictor:
-            A :class:`~optuna_perfpred.predictors.CurvePredictor` to forecast with. If
-            :obj:`None`, :class:`~optuna_perfpred.predictors.SequentialRegression` with ridge
-            regression, which is fitted within milliseconds.
+            If :obj:`None`, the pretrained :class:`~optuna_perfpred.StoppingRule` that comes with
+            the package; another one can be given. Or a
+            :class:`~optuna_perfpred.predictors.CurvePredictor` to forecast with, such as
+            :class:`~optuna_perfpred.predictors.SequentialRegression`, which learns from this
+            study alone.
         n_startup_trials:
-            No trial is pruned until this many trials are complete. The paper runs 100 trials in
-            full, which costs most of what there is to save; with fewer than 10 the models'
-            estimate of their own error is too rough to prune by.
+            No trial is pruned until this many trials are complete. If :obj:`None`, 1 with a
+            stopping rule, which has learned elsewhere, and 10 with a predictor, whose estimate of
+            its own error is too rough to prune by with fewer. The paper runs 100 trials in full,
+            which costs most of what there is to save.
         n_warmup_steps:
             No trial is pruned before this step.
         interval_steps:
@@ -106,16 +127,20 @@ class PerformancePredictionPruner(BasePruner):
             If no value has been reported at the time of a check, the check is postponed until a
             value is reported.
         confidence:
-            Δ of the paper, between 0 and 1: a trial is pruned if it will fail to beat the
-            reference with at least this probability. The risk of pruning a good trial adds up
-            over the checks of its curve, hence a default so close to 1.
+            Between 0 and 1; the larger, the more careful. With a stopping rule, a trial is pruned
+            if the next best value will come from new trials rather than from it with at least
+            this probability, both trained for the same number of steps; if :obj:`None`,
+            DEFAULT_CONFIDENCE_DOC. With a predictor, Δ of the paper: a trial is pruned if it will
+            fail to beat the reference with at least this probability; if :obj:`None`, 0.99, so
+            close to 1 because the risk of pruning a good trial adds up over the checks of its
+            curve.
         offset:
             δ of the paper, in the unit of the objective: the value to beat is the reference made
             worse by this much, so that trials which end about as well are kept.
         top_n:
-            The value to beat is the n-th best of the completed trials. More than 1 protects the
-            trials whose final values are predicted a little too low, as those of the best often
-            are.
+            The value to beat is the n-th best of the completed trials. If :obj:`None`, 1 with a
+            stopping rule and 5 with a predictor: more than 1 protects the trials whose final
+            values are predicted a little too low, as those of the best often are.
         horizon:
             The step at which a full curve ends; trials are not pruned from there on. If
             :obj:`None`, the last step that a completed trial reached.
@@ -138,9 +163,8 @@ class PerformancePredictionPruner(BasePruner):
             If :obj:`True`, forecast and record, but never prune: each trial that would be pruned
             gets the user attributes of a pruned one and ``perfpred:audit``.
         seed:
-            Seed of the random search of the default predictor and of the choice of audited
-            trials. If :obj:`None`, both are still the same in every process: 0 and a hash of the
-            study's name.
+            Seed of the choice of audited trials. If :obj:`None`, a hash of the study's name, so
+            that the choice is the same in every process.
 
     Raises:
         ValueError:
@@ -149,14 +173,14 @@ class PerformancePredictionPruner(BasePruner):
 
     def __init__(
         self,
-        predictor: CurvePredictor | None = None,
+        predictor: CurvePredictor | StoppingRule | None = None,
         *,
-        n_startup_trials: int = 10,
+        n_startup_trials: int | None = None,
         n_warmup_steps: int = 0,
         interval_steps: int = 1,
-        confidence: float = 0.99,
+        confidence: float | None = None,
         offset: float = 0.0,
-        top_n: int = 5,
+        top_n: int | None = None,
         horizon: int | None = None,
         feature_attrs: Sequence[str] = (),
         audit_rate: float = 0.0,
@@ -165,18 +189,28 @@ class PerformancePredictionPruner(BasePruner):
         shadow: bool = False,
         seed: int | None = None,
     ) -> None:
-        if predictor is not None and not isinstance(predictor, CurvePredictor):
-            raise ValueError(f"`predictor` must be a CurvePredictor or None, got {predictor=}.")
+        if predictor is not None and not isinstance(predictor, CurvePredictor | StoppingRule):
+            raise ValueError(
+                "`predictor` must be a CurvePredictor, a StoppingRule or None, but got "
+                f"{predictor=}."
+            )
+        self._predictor = StoppingRule() if predictor is None else predictor
+        defaults = _RULE if isinstance(self._predictor, StoppingRule) else _PREDICTOR
+        n_startup_trials = _or(n_startup_trials, defaults.n_startup_trials)
+        confidence = _or(confidence, defaults.confidence)
+        top_n = _or(top_n, defaults.top_n)
         if wrapped_pruner is not None and not isinstance(wrapped_pruner, BasePruner):
             raise ValueError(
                 f"`wrapped_pruner` must be an Optuna pruner or None, but got {wrapped_pruner=}."
             )
-        _check_at_least("n_startup_trials", n_startup_trials, 0)
-        _check_at_least("n_warmup_steps", n_warmup_steps, 0)
-        _check_at_least("interval_steps", interval_steps, 1)
-        _check_at_least("top_n", top_n, 1)
+        check_at_least("n_startup_trials", n_startup_trials, 0)
+        check_at_least("n_warmup_steps", n_warmup_steps, 0)
+        check_at_least("interval_steps", interval_steps, 1)
+        check_at_least("top_n", top_n, 1)
         if horizon is not None:
-            _check_at_least("horizon", horizon, 1)
+            check_at_least("horizon", horizon, 1)
+        if seed is not None:
+            check_at_least("seed", seed, 0)
         if not 0.0 < confidence < 1.0:
             raise ValueError(f"`confidence` must be between 0 and 1, but got {confidence=}.")
         if not 0.0 <= offset < math.inf:
@@ -185,10 +219,7 @@ class PerformancePredictionPruner(BasePruner):
             raise ValueError(f"`audit_rate` must be in [0, 1], but got {audit_rate=}.")
         if isinstance(feature_attrs, str) or not all(isinstance(a, str) for a in feature_attrs):
             raise ValueError(f"`feature_attrs` must be a list of strings, got {feature_attrs=}.")
-        if seed is not None:
-            _check_at_least("seed", seed, 0)
 
-        self._predictor = predictor or SequentialRegression(seed=seed or 0)
         self._n_startup_trials = n_startup_trials
         self._n_warmup_steps = n_warmup_steps
         self._interval_steps = interval_steps
@@ -198,7 +229,7 @@ class PerformancePredictionPruner(BasePruner):
         self._horizon = horizon
         self._feature_attrs = tuple(feature_attrs)
         self._audit_rate = audit_rate
-        self._earlier = _read_earlier_studies(warm_start, self._feature_attrs)
+        self._earlier = read_earlier_studies(warm_start, self._feature_attrs)
         self._wrapped_pruner = wrapped_pruner
         self._shadow = shadow
         self._seed = seed
@@ -214,6 +245,34 @@ class PerformancePredictionPruner(BasePruner):
         except Exception as error:
             self._warn_once("The trial is not pruned because its forecast failed", error)
             return False
+
+    def assessment(self, study: Study, trial: Trial | FrozenTrial) -> Assessment | None:
+        """Tell what was foreseen of a running trial when it last asked whether to stop.
+
+        Args:
+            study:
+                The study.
+            trial:
+                The trial.
+
+        Returns:
+            The latest assessment of the trial by this instance, or :obj:`None` if there was none
+            yet or it was long ago.
+        """
+        whole_study: Study = getattr(study, "_study", study)
+        return self._latest.of(whole_study).get(trial._trial_id)
+
+    def audit(self, study: Study) -> AuditReport:
+        """Estimate how often trials are wrongly pruned, from those that finished on purpose.
+
+        Args:
+            study:
+                A study in which trials were let finish by ``audit_rate`` or ``shadow``.
+
+        Returns:
+            The report. ``print`` gives its summary.
+        """
+        return audit_study(study)
 
     def _prune(self, study: Study, trial: FrozenTrial) -> bool:
         whole_study: Study = getattr(study, "_study", study)  # HyperbandPruner shows a bracket.
@@ -242,26 +301,18 @@ class PerformancePredictionPruner(BasePruner):
         )
 
     def _assess(self, study: Study, trial: FrozenTrial) -> Assessment | None:
-        completed = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        if not completed:
-            return None
-        forecaster = self._forecasters.of(study)
-        records = forecaster.update(completed)
-        reference = forecaster.reference(records)
-        forecast = forecaster.forecast(records, trial) if reference is not None else None
-        if reference is None or forecast is None:
-            return None
-        assert trial.last_step is not None
-        return Assessment.of(
-            forecast,
-            reference,
-            step=trial.last_step,
-            sign=_sign(study.direction),
-            offset=self._offset,
-            rank=self._top_n,
-        )
+        assessor = self._assessors.of(study)
+        finished = study.get_trials(deepcopy=False, states=assessor.states)
+        assessment = assessor.assess(finished, trial) if finished else None
+        if assessment is not None:
+            latest = self._latest.of(study)
+            latest[trial._trial_id] = assessment
+            # A study may go on for weeks; who has not asked by now will not.
+            while len(latest) > _N_REMEMBERED:
+                latest.pop(next(iter(latest)), None)
+        return assessment
 
-    def _new_forecaster(self, study: Study) -> Forecaster:
+    def _new_assessor(self, study: Study) -> ForecastAssessor | RuleAssessor:
         earlier: list[CurveRecord] = []
         for direction, records in self._earlier:
             if direction == study.direction:
@@ -271,15 +322,18 @@ class PerformancePredictionPruner(BasePruner):
                     "A study given as `warm_start` is left out: its direction is "
                     f"{direction.name}, that of the study is {study.direction.name}."
                 )
-        return Forecaster(
-            self._predictor,
-            sign=_sign(study.direction),
+        settings = StudySettings(
+            sign=1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0,
             n_startup_trials=self._n_startup_trials,
             top_n=self._top_n,
+            offset=self._offset,
             horizon=self._horizon,
             feature_attrs=self._feature_attrs,
-            earlier=earlier,
+            earlier=tuple(earlier),
         )
+        if isinstance(self._predictor, StoppingRule):
+            return RuleAssessor(self._predictor, settings)
+        return ForecastAssessor(self._predictor, settings)
 
     def _is_audited(self, study: Study, trial: FrozenTrial) -> bool:
         seed = zlib.crc32(study.study_name.encode()) if self._seed is None else self._seed
@@ -312,7 +366,8 @@ class PerformancePredictionPruner(BasePruner):
             warnings.warn(message if error is None else f"{message}: {error!r}", stacklevel=2)
 
     def _forget(self) -> None:
-        self._forecasters = PerStudy(self._new_forecaster)
+        self._assessors = PerStudy(self._new_assessor)
+        self._latest: PerStudy[dict[int, Assessment]] = PerStudy(lambda _: {})
         # Of each trial that a decision was recorded on, whether it goes on nevertheless.
         self._let_finish: PerStudy[dict[int, bool]] = PerStudy(lambda _: {})
         self._warned: set[tuple[str, type]] = set()
@@ -320,7 +375,8 @@ class PerformancePredictionPruner(BasePruner):
     def __getstate__(self) -> dict[str, Any]:
         # Another process learns from its storage, which knows more by then.
         state = self.__dict__.copy()
-        del state["_forecasters"], state["_let_finish"], state["_warned"]
+        for learned in ("_assessors", "_latest", "_let_finish", "_warned"):
+            del state[learned]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -328,27 +384,15 @@ class PerformancePredictionPruner(BasePruner):
         self._forget()
 
 
-def _sign(direction: StudyDirection) -> float:
-    return 1.0 if direction == StudyDirection.MAXIMIZE else -1.0
+class _Defaults(NamedTuple):
+    n_startup_trials: int
+    confidence: float
+    top_n: int
 
 
-def _check_at_least(name: str, value: int, minimum: int) -> None:
-    if not isinstance(value, int | np.integer) or value < minimum:
-        raise ValueError(f"`{name}` must be an integer of at least {minimum}, but got {value!r}.")
+_RULE = _Defaults(n_startup_trials=1, confidence=0.6, top_n=1)
+_PREDICTOR = _Defaults(n_startup_trials=10, confidence=0.99, top_n=5)
 
 
-def _read_earlier_studies(
-    studies: Sequence[Study], feature_attrs: Sequence[str]
-) -> list[tuple[StudyDirection, list[CurveRecord]]]:
-    if not isinstance(studies, Sequence) or not all(isinstance(s, Study) for s in studies):
-        raise ValueError(f"`warm_start` must be a list of Optuna studies, but got {studies!r}.")
-    earlier = []
-    for study in studies:
-        if len(study.directions) != 1:
-            raise ValueError(
-                f"`warm_start` must hold single-objective studies, but {study.study_name!r} has "
-                f"{len(study.directions)} objectives."
-            )
-        completed = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        earlier.append((study.direction, [read_record(t, feature_attrs) for t in completed]))
-    return earlier
+def _or(given: T | None, default: T) -> T:
+    return default if given is None else given

@@ -31,15 +31,17 @@ class CompletedTrials:
         curves:
             Learning curves without gaps. Shape: ``(n, n_steps)``.
         finals:
-            Final values; the largest one is the value to beat. Shape: ``(n,)``.
+            Final values. Shape: ``(n,)``.
         configurations:
             Encoded configurations. Shape: ``(n, n_features)``.
+        offset:
+            By how much the value to beat is less than the largest final one.
 
     Attributes:
         best:
             The row of the best trial.
         best_value:
-            Its final value, which is to be beaten.
+            The value to beat.
         spread:
             The distance from the 20th to the 80th percentile of the final values.
         top_spread:
@@ -86,13 +88,15 @@ class CompletedTrials:
         curves: npt.NDArray[np.float64],
         finals: npt.NDArray[np.float64],
         configurations: npt.NDArray[np.float64],
+        *,
+        offset: float = 0.0,
     ) -> None:
         n, n_steps = curves.shape
         descending = np.argsort(-finals, kind="stable")
         quarter = descending[: max(1, n // 4)]
         self.curves = curves
         self.best = int(descending[0])
-        self.best_value = float(finals[self.best])
+        self.best_value = float(finals[self.best]) - offset
         self.best_curve = curves[self.best]
         self.final_ranks = _ranks(finals[:, np.newaxis])[:, 0] / max(n - 1, 1)
         self._set_scales(finals, descending)
@@ -121,10 +125,30 @@ class CompletedTrials:
         )
         return transformed
 
-    def forecast(self, transformed: float, std: float) -> tuple[float, float]:
-        """Bring a forecast of the regression back: its mean and standard error."""
-        mean = self.best_value + self.top_spread * float(np.sinh(transformed))
-        return mean, self.top_spread * float(np.cosh(transformed)) * std
+    def forecast(
+        self, curve: npt.NDArray[np.float64], configuration: npt.NDArray[np.float64]
+    ) -> tuple[float, float]:
+        """Forecast a trial's final value.
+
+        Args:
+            curve:
+                The learning curve so far, without gaps. Shape: ``(t,)``, ``t < n_steps``.
+            configuration:
+                The encoded configuration. Shape: ``(n_features,)``.
+
+        Returns:
+            The mean of the forecast and its standard error.
+        """
+        last = len(curve) - 1
+        if self.regression is None:
+            # Too few for a regression: it will gain what the others gained.
+            gains = self.gains[:, last]
+            std = gains.std(ddof=1) if len(gains) > 1 else np.abs(gains[0])
+            return float(curve[-1] + np.median(gains)), float(std)
+        predicted = self.regression.predict(self.transform(curve), configuration)[-1]
+        mean = self.best_value + self.top_spread * np.sinh(predicted)
+        std = self.top_spread * np.cosh(predicted) * self.regression.std[last]
+        return float(mean), float(std)
 
     def squared_distances(self, configuration: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Give the squared distances to a configuration, in standard deviations."""

@@ -184,12 +184,12 @@ def _dynamics(
     def beyond_need(gain: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         return np.where(begun, np.arcsinh((gain - needed) / spread), np.nan)
 
-    jumps = np.concatenate([np.zeros(3), np.cumsum(np.abs(np.diff(curve, 2)))])
-    first = np.maximum(at - _NOISE_WINDOW, 1)
-    enough = at >= 2
-    to = np.where(enough, at, 2)
     noise = np.full(len(at), np.nan)
-    noise[enough] = (jumps[to + 1] - jumps[first + 1])[enough] / np.maximum(at - first, 1)[enough]
+    enough = at >= 2
+    to = at[enough] - 1
+    first = np.maximum(at[enough] - _NOISE_WINDOW, 1) - 1
+    jumps = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(curve, 2)))])
+    noise[enough] = (jumps[to] - jumps[first]) / np.maximum(to - first, 1)
     latest_high = np.maximum.accumulate(
         np.where(curve >= np.maximum.accumulate(curve), np.arange(len(curve)), 0)
     )

@@ -1,17 +1,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-import heapq
 import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
+from optuna.trial import TrialState
 from sklearn.base import clone
 
 from optuna_perfpred.history import read_configuration
 from optuna_perfpred.history import read_curve
 from optuna_perfpred.history import StudyHistory
 from optuna_perfpred.history import TrainingSet
+from optuna_perfpred.pruners._assessment import Assessment
+from optuna_perfpred.pruners._study_settings import BestTrials
 
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from optuna_perfpred.history import CurveRecord
     from optuna_perfpred.predictors import CurvePredictor
     from optuna_perfpred.predictors import Forecast
+    from optuna_perfpred.pruners._study_settings import StudySettings
 
 
 # A history that has grown by a tenth changes a forecast by less than its standard error, and the
@@ -30,23 +33,8 @@ if TYPE_CHECKING:
 _REFIT_GROWTH = 1.1
 
 
-@dataclass(frozen=True)
-class Reference:
-    """The values that a trial has to beat, oriented so that larger is better.
-
-    Attributes:
-        best:
-            The best value of a completed, feasible trial.
-        top_n:
-            The n-th best one.
-    """
-
-    best: float
-    top_n: float
-
-
-class Forecaster:
-    """The history of one study and the models learned from it. Safe with threads.
+class ForecastAssessor:
+    """Assesses the running trials of one study by a predictor's forecasts. Safe with threads.
 
     Models are refitted when the number of completed trials has grown by a tenth, on the trials
     that were completed by then. They are a function of the set of completed trials, so that every
@@ -55,82 +43,56 @@ class Forecaster:
     Args:
         predictor:
             The predictor of which an unfitted copy is fitted.
-        sign:
-            ``1.0`` if the study maximizes, ``-1.0`` if it minimizes.
-        n_startup_trials:
-            The number of completed trials at which the first models are fitted.
-        top_n:
-            The rank of the value to beat.
-        horizon:
-            The step at which a full curve ends, or :obj:`None` to learn it.
-        feature_attrs:
-            Names of user attributes that are features beside the parameters.
-        earlier:
-            Records of earlier studies to learn from. They count as start-up trials.
+        settings:
+            The pruner's arguments.
     """
 
-    def __init__(
-        self,
-        predictor: CurvePredictor,
-        *,
-        sign: float,
-        n_startup_trials: int,
-        top_n: int,
-        horizon: int | None,
-        feature_attrs: Sequence[str],
-        earlier: Sequence[CurveRecord],
-    ) -> None:
+    states = (TrialState.COMPLETE,)
+    """The states of the trials that :meth:`assess` learns from."""
+
+    def __init__(self, predictor: CurvePredictor, settings: StudySettings) -> None:
         self._predictor = predictor
-        self._sign = sign
-        self._first_fit = max(1, n_startup_trials - len(earlier))
-        self._top_n = top_n
-        self._horizon = horizon
-        self._feature_attrs = feature_attrs
-        self._earlier = tuple(earlier)
-        self._history = StudyHistory(feature_attrs)
+        self._settings = settings
+        self._best = BestTrials(settings)
+        self._first_fit = max(1, settings.n_startup_trials - len(settings.earlier))
+        self._history = StudyHistory(settings.feature_attrs)
         self._lock = threading.Lock()
         self._fitted: dict[tuple[int, int, datetime], _FittedModels] = {}
-        self._reference: tuple[tuple[CurveRecord, ...], Reference | None] = ((), None)
 
-    def update(self, completed: Sequence[FrozenTrial]) -> tuple[CurveRecord, ...]:
-        """Take in completed trials. See :meth:`StudyHistory.update`."""
-        return self._history.update(completed)
-
-    def reference(self, records: tuple[CurveRecord, ...]) -> Reference | None:
-        """Give the values to beat.
+    def assess(self, finished: Sequence[FrozenTrial], trial: FrozenTrial) -> Assessment | None:
+        """Assess a running trial.
 
         Args:
-            records:
-                The completed trials.
-
-        Returns:
-            The values, or :obj:`None` if there are not enough or they are infinite.
-        """
-        with self._lock:
-            known, reference = self._reference
-        if known is not records:
-            feasible = (self._sign * r.value for r in records if r.feasible)
-            values = heapq.nlargest(self._top_n, feasible)
-            usable = len(values) == self._top_n and bool(np.isfinite(values).all())
-            reference = Reference(values[0], values[-1]) if usable else None
-            with self._lock:
-                self._reference = (records, reference)
-        return reference
-
-    def forecast(self, records: tuple[CurveRecord, ...], trial: FrozenTrial) -> Forecast | None:
-        """Forecast the final value of a running trial.
-
-        Args:
-            records:
-                The completed trials.
+            finished:
+                The trials of the study that are in :attr:`states`.
             trial:
-                The running trial.
+                The running trial, which has reported.
 
         Returns:
-            A forecast of shape ``(1,)``, oriented so that larger is better, or :obj:`None` if
-            none is possible: too few trials are complete, the trial has reported no number yet,
-            or it has reached the end of a full curve.
+            The assessment, or :obj:`None` if nothing can be told: too few trials are complete,
+            the trial has reported no number yet, or it has reached the end of a full curve.
         """
+        settings = self._settings
+        records = self._history.update(finished)
+        best = self._best.of(records)
+        forecast = self._forecast(records, trial) if best is not None else None
+        if best is None or forecast is None:
+            return None
+        assert trial.last_step is not None
+        to_beat = settings.sign * best[-1].value - settings.offset
+        highest = settings.sign * best[0].value
+        return Assessment(
+            step=trial.last_step,
+            predicted_value=settings.sign * float(forecast.mean[0]),
+            predicted_std=float(forecast.std[0]),
+            probability=float(forecast.probability_of_beating(to_beat)[0]),
+            probability_of_beating_best=float(forecast.probability_of_beating(highest)[0]),
+            reference=settings.sign * to_beat,
+            rank=settings.top_n,
+            offset=settings.offset,
+        )
+
+    def _forecast(self, records: tuple[CurveRecord, ...], trial: FrozenTrial) -> Forecast | None:
         n_fit = self._n_fit(len(records))
         if n_fit == 0:
             return None
@@ -140,7 +102,7 @@ class Forecaster:
             return None
         forecast = models.predictor.predict(
             *models.training_set.encode(
-                read_configuration(trial, self._feature_attrs), steps, values
+                read_configuration(trial, self._settings.feature_attrs), steps, values
             )
         )
         return forecast if np.isfinite(forecast.mean + forecast.std).all() else None
@@ -171,7 +133,10 @@ class Forecaster:
         return models
 
     def _fit(self, records: tuple[CurveRecord, ...]) -> _FittedModels:
-        training_set = TrainingSet(self._earlier + records, sign=self._sign, horizon=self._horizon)
+        settings = self._settings
+        training_set = TrainingSet(
+            settings.earlier + records, sign=settings.sign, horizon=settings.horizon
+        )
         predictor: CurvePredictor = clone(self._predictor)
         predictor.fit(training_set.configurations, training_set.curves, training_set.finals)
         return _FittedModels(training_set, predictor)

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from optuna.study import Study
+from optuna.trial import TrialState
+
+from optuna_perfpred.history import read_record
+
+
+if TYPE_CHECKING:
+    from optuna.study import StudyDirection
+
+    from optuna_perfpred.history import CurveRecord
+
+
+def check_at_least(name: str, value: int, minimum: int) -> None:
+    """Raise a ValueError unless a value is an integer and large enough."""
+    if not isinstance(value, int | np.integer) or value < minimum:
+        raise ValueError(f"`{name}` must be an integer of at least {minimum}, but got {value!r}.")
+
+
+def read_earlier_studies(
+    studies: Sequence[Study], feature_attrs: Sequence[str]
+) -> list[tuple[StudyDirection, list[CurveRecord]]]:
+    """Read the completed trials of the studies given as `warm_start`, with their directions."""
+    if not isinstance(studies, Sequence) or not all(isinstance(s, Study) for s in studies):
+        raise ValueError(f"`warm_start` must be a list of Optuna studies, but got {studies!r}.")
+    earlier = []
+    for study in studies:
+        if len(study.directions) != 1:
+            raise ValueError(
+                f"`warm_start` must hold single-objective studies, but {study.study_name!r} has "
+                f"{len(study.directions)} objectives."
+            )
+        completed = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+        earlier.append((study.direction, [read_record(t, feature_attrs) for t in completed]))
+    return earlier

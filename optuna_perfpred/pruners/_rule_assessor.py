@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+import heapq
+import threading
+from typing import TYPE_CHECKING
+
+import numpy as np
+from optuna.trial import TrialState
+
+from optuna_perfpred.history import read_configuration
+from optuna_perfpred.history import read_curve
+from optuna_perfpred.history import StudyHistory
+from optuna_perfpred.history import TrainingSet
+from optuna_perfpred.predictors._base import fill_gaps
+from optuna_perfpred.pruners._assessment import RelativeAssessment
+from optuna_perfpred.pruners._stopping_rule import CompletedTrials
+from optuna_perfpred.pruners._stopping_rule import n_learned_from
+from optuna_perfpred.pruners._stopping_rule import N_RECENT
+from optuna_perfpred.pruners._stopping_rule import relative_chance
+from optuna_perfpred.pruners._study_settings import BestTrials
+
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+    from collections.abc import Sequence
+
+    import numpy.typing as npt
+    from optuna.trial import FrozenTrial
+
+    from optuna_perfpred.history import CurveRecord
+    from optuna_perfpred.pruners._stopping_rule import StoppingRule
+    from optuna_perfpred.pruners._study_settings import StudySettings
+
+
+# More completed trials than this are thinned evenly: their quantiles hardly change.
+_MAX_COMPLETED = 500
+
+
+class RuleAssessor:
+    """Assesses the running trials of one study by a pretrained rule. Safe with threads.
+
+    What it tells of a trial is a function of the trial and of the finished ones in the storage,
+    so that every process that reads the same storage tells the same.
+
+    Args:
+        rule:
+            The rule.
+        settings:
+            The pruner's arguments.
+    """
+
+    states = (TrialState.COMPLETE, TrialState.PRUNED)
+    """The states of the trials that :meth:`assess` learns from."""
+
+    def __init__(self, rule: StoppingRule, settings: StudySettings) -> None:
+        self._rule = rule
+        self._settings = settings
+        self._best = BestTrials(settings)
+        self._completed = StudyHistory(settings.feature_attrs)
+        self._pruned = StudyHistory(settings.feature_attrs)
+        self._lock = threading.Lock()
+        self._learned: tuple[Hashable, _Learned | None] = ((), None)
+        self._recent: tuple[Hashable, npt.NDArray[np.float64]] = ((), np.empty((0, 0)))
+
+    def assess(
+        self, finished: Sequence[FrozenTrial], trial: FrozenTrial
+    ) -> RelativeAssessment | None:
+        """Assess a running trial.
+
+        Args:
+            finished:
+                The trials of the study that are in :attr:`states`.
+            trial:
+                The running trial, which has reported.
+
+        Returns:
+            The assessment, or :obj:`None` if nothing can be told: too few trials are complete,
+            the trial has reported no number yet, or it has reached the end of a full curve.
+        """
+        settings = self._settings
+        completed = self._completed.update([t for t in finished if t.state == TrialState.COMPLETE])
+        pruned = self._pruned.update([t for t in finished if t.state == TrialState.PRUNED])
+        best = self._best.of(completed)
+        if best is None or len(completed) + len(settings.earlier) < settings.n_startup_trials:
+            return None
+        learned = self._learn(completed, best)
+        if learned is None:
+            return None
+        steps, values = read_curve(trial)
+        ends = learned.training_set.steps
+        if steps[-1] >= ends[-1]:
+            return None
+        configuration, aligned = learned.training_set.encode(
+            read_configuration(trial, settings.feature_attrs), steps, values
+        )
+        known = np.flatnonzero(~np.isnan(aligned[0]))
+        if len(known) == 0:
+            return None
+        curve = fill_gaps(aligned[:, : known[-1] + 1])[0]
+        n_finished = len(completed) + len(pruned) + len(settings.earlier)
+        recent = self._recent_curves(completed, pruned, learned)
+        trials = learned.completed
+        chance = self._rule.probability_of_beating_best(
+            trials, curve, configuration[0], recent, n_finished
+        )
+        # A full curve has one step more than there are between its ends.
+        mean_step = (ends[-1] - ends[0]) / (len(ends) - 1)
+        remaining = float((ends[-1] - steps[-1]) / (ends[-1] - ends[0] + mean_step))
+        relative = float(relative_chance(chance, remaining, n_finished))
+        mean, std = trials.forecast(curve, configuration[0])
+        return RelativeAssessment(
+            step=int(steps[-1]),
+            predicted_value=settings.sign * mean,
+            predicted_std=std,
+            probability=relative / (1.0 + relative),
+            probability_of_beating_best=chance,
+            reference=settings.sign * trials.best_value,
+            rank=settings.top_n,
+            offset=settings.offset,
+            relative_chance=relative,
+        )
+
+    def _learn(
+        self, completed: tuple[CurveRecord, ...], best: list[CurveRecord]
+    ) -> _Learned | None:
+        """Take the statistics of the completed trials, if they are not known already."""
+        last = completed[n_learned_from(len(completed)) - 1]
+        # The time tells a trial from one of a deleted study with the same identifiers.
+        key = tuple((r.number, r.completed) for r in (last, *best))
+        with self._lock:
+            known, learned = self._learned
+        if known != key:
+            # Outside of the lock: other threads go on, at worst one of them does the same.
+            records = self._settings.earlier + completed[: n_learned_from(len(completed))]
+            learned = _Learned.of(records, best[-1], self._settings)
+            with self._lock:
+                self._learned = (key, learned)
+        return learned
+
+    def _recent_curves(
+        self,
+        completed: tuple[CurveRecord, ...],
+        pruned: tuple[CurveRecord, ...],
+        learned: _Learned,
+    ) -> npt.NDArray[np.float64]:
+        key = (learned, len(completed), len(pruned))
+        with self._lock:
+            known, curves = self._recent
+        if known != key:
+            latest = heapq.nlargest(
+                N_RECENT,
+                (*completed[-N_RECENT:], *pruned[-N_RECENT:]),
+                key=lambda r: (r.completed, r.number),
+            )
+            curves = np.array(
+                [learned.training_set.align(r.steps, r.values) for r in reversed(latest)]
+            )
+            with self._lock:
+                self._recent = (key, curves)
+        return curves
+
+
+@dataclass(frozen=True, eq=False)  # Each is a key of what was derived from it.
+class _Learned:
+    training_set: TrainingSet
+    completed: CompletedTrials
+
+    @classmethod
+    def of(
+        cls, records: tuple[CurveRecord, ...], reference: CurveRecord, settings: StudySettings
+    ) -> _Learned | None:
+        """Learn from completed trials, or give :obj:`None` if there is nothing to learn."""
+        # Trials better than the one to beat would show the rule a study in which it is not best.
+        worse = [r for r in records if settings.sign * (reference.value - r.value) >= 0.0]
+        worse = [r for r in worse if r is not reference]
+        thinning = -(-len(worse) // _MAX_COMPLETED) or 1
+        learned_from = [*worse[::thinning], reference]
+        training_set = TrainingSet(learned_from, sign=settings.sign, horizon=settings.horizon)
+        usable = ~np.isnan(training_set.curves).all(axis=1)
+        if len(training_set.steps) < 2 or not usable[-1]:
+            return None
+        curves = fill_gaps(training_set.curves[usable])
+        finals = training_set.finals[usable]
+        # A returned value on another scale than the reported ones is not what the rule knows.
+        if np.median(np.abs(finals - curves[:, -1])) > np.ptp(curves):
+            return None
+        completed = CompletedTrials(
+            curves, finals, training_set.configurations[usable], offset=settings.offset
+        )
+        return cls(training_set, completed)
