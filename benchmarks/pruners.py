@@ -11,9 +11,12 @@ ones for all pruners. Two protocols:
   completed one.
 
     python benchmarks/pruners.py --curves DIR [--sets NAME ...] [--pruners NAME ...]
-        [--n-orders 10] [--jobs 2]
+        [--rules RULES] [--n-orders 10] [--jobs 2]
 
 `DIR` is a folder with one folder a set; `optuna_perfpred.replay.load_curves` tells their format.
+The stopping rule that comes with the package was trained on the public sets that the README
+names. On these, `--rules` gives for each set one that was not trained on it, `RULES/NAME.npz`, as
+`benchmarks/stopping_rule/train.py` writes them.
 """
 
 from __future__ import annotations
@@ -46,6 +49,7 @@ from optuna.trial import TrialState
 from optuna_perfpred import CurvePredictor
 from optuna_perfpred import PerformancePredictionPruner
 from optuna_perfpred import SequentialRegression
+from optuna_perfpred import StoppingRule
 from optuna_perfpred.replay import load_curves
 from optuna_perfpred.replay import replay
 
@@ -132,8 +136,13 @@ class Curves(NamedTuple):
     n_reports: int
 
 
+class Options(NamedTuple):
+    n_iter: int
+    rule: Path | None
+
+
 # The default of ours gets no argument; some of the others need the length of a training.
-PRUNERS: dict[str, tuple[str, Callable[[Curves, int], BasePruner]]] = {
+PRUNERS: dict[str, tuple[str, Callable[[Curves, Options], BasePruner]]] = {
     "none": ("no pruning", lambda *_: NopPruner()),
     "median": ("median", lambda *_: MedianPruner()),
     "median_warmup": (
@@ -152,11 +161,14 @@ PRUNERS: dict[str, tuple[str, Callable[[Curves, int], BasePruner]]] = {
     ),
     "published": (
         "ours, as published",
-        lambda _, n_iter: PerformancePredictionPruner(
-            FrozenPredictor(n_iter), n_startup_trials=BURN_IN, confidence=0.99, top_n=1
+        lambda _, options: PerformancePredictionPruner(
+            FrozenPredictor(options.n_iter), n_startup_trials=BURN_IN, confidence=0.99, top_n=1
         ),
     ),
-    "ours": ("**ours, default**", lambda *_: PerformancePredictionPruner()),
+    "ours": (
+        "**ours, default**",
+        lambda _, options: PerformancePredictionPruner(StoppingRule(options.rule)),
+    ),
 }
 
 
@@ -176,14 +188,14 @@ def load(folder: Path) -> tuple[Study, Curves]:
     return study, Curves(max(map(max, filter(None, steps))), max(map(len, steps)))
 
 
-def run(folder: Path, pruner_name: str, seed: int, n_trials: int, n_iter: int) -> Result:
+def run(folder: Path, pruner_name: str, seed: int, n_trials: int, options: Options) -> Result:
     """Replay one set in one order with one pruner."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings(
         "ignore", "All-NaN", RuntimeWarning
     )  # MedianPruner's, of diverged runs.
     study, curves = load(folder)
-    pruner = PRUNERS[pruner_name][1](curves, n_iter)
+    pruner = PRUNERS[pruner_name][1](curves, options)
     report = replay(study, pruner, order="random", seed=seed, budget=max(BUDGETS))
     result = report.repeats[0]
     pruner_seconds, n_checks = result.pruner_seconds, result.n_checks
@@ -268,6 +280,7 @@ def main() -> None:
     parser.add_argument("--curves", type=Path, required=True)
     parser.add_argument("--sets", nargs="*", help="default: all folders in DIR")
     parser.add_argument("--pruners", nargs="*", choices=PRUNERS, default=list(PRUNERS))
+    parser.add_argument("--rules", type=Path, help="rules that were not trained on a set")
     parser.add_argument("--n-orders", type=int, default=10)
     parser.add_argument("--first-order", type=int, default=0, help="the seed of the first order")
     parser.add_argument("--n-trials", type=int, default=N_TRIALS)
@@ -287,9 +300,11 @@ def main() -> None:
     with Parallel(args.jobs, inner_max_num_threads=1) as parallel:
         for name in names:
             folder = args.curves / name
+            rule = None if args.rules is None else args.rules / f"{name}.npz"
+            options = Options(args.published_n_iter, rule)
             tasks = [(pruner, order) for pruner in args.pruners for order in orders]
             results = parallel(
-                delayed(run)(folder, pruner, order, args.n_trials, args.published_n_iter)
+                delayed(run)(folder, pruner, order, args.n_trials, options)
                 for pruner, order in tasks
             )
             by_task = dict(zip(tasks, results, strict=True))
@@ -305,6 +320,8 @@ def main() -> None:
         f"\n{args.n_orders} random orders each. Speed-ups are geometric means, misses geometric "
         f"means over the sets of the mean miss + {MISS_OFFSET} %, the others means."
     )
+    if args.rules is not None:
+        print("Ours: on each set with a stopping rule that was trained without it.")
     if "published" in args.pruners:
         print(
             f"As published: ν-SVR (RBF) with {args.published_n_iter} draws of its random search, "

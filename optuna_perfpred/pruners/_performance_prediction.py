@@ -129,11 +129,11 @@ class PerformancePredictionPruner(BasePruner):
         confidence:
             Between 0 and 1; the larger, the more careful. With a stopping rule, a trial is pruned
             if the next best value will come from new trials rather than from it with at least
-            this probability, both trained for the same number of steps; if :obj:`None`,
-            DEFAULT_CONFIDENCE_DOC. With a predictor, Δ of the paper: a trial is pruned if it will
-            fail to beat the reference with at least this probability; if :obj:`None`, 0.99, so
-            close to 1 because the risk of pruning a good trial adds up over the checks of its
-            curve.
+            this probability, both trained for the same number of steps; if :obj:`None`, 0.5, at
+            which the steps go where they are worth more. With a predictor, Δ of the paper: a
+            trial is pruned if it will fail to beat the reference with at least this probability;
+            if :obj:`None`, 0.99, so close to 1 because the risk of pruning a good trial adds up
+            over the checks of its curve.
         offset:
             δ of the paper, in the unit of the objective: the value to beat is the reference made
             worse by this much, so that trials which end about as well are kept.
@@ -390,7 +390,7 @@ class _Defaults(NamedTuple):
     top_n: int
 
 
-_RULE = _Defaults(n_startup_trials=1, confidence=0.6, top_n=1)
+_RULE = _Defaults(n_startup_trials=1, confidence=0.5, top_n=1)
 _PREDICTOR = _Defaults(n_startup_trials=10, confidence=0.99, top_n=5)
 
 

@@ -178,7 +178,7 @@ class _Learned:
         learned_from = [*worse[::thinning], reference]
         training_set = TrainingSet(learned_from, sign=settings.sign, horizon=settings.horizon)
         usable = ~np.isnan(training_set.curves).all(axis=1)
-        if len(training_set.steps) < 2 or not usable[-1]:
+        if len(training_set.steps) < 2:
             return None
         curves = fill_gaps(training_set.curves[usable])
         finals = training_set.finals[usable]
@@ -186,6 +186,9 @@ class _Learned:
         if np.median(np.abs(finals - curves[:, -1])) > np.ptp(curves):
             return None
         completed = CompletedTrials(
-            curves, finals, training_set.configurations[usable], offset=settings.offset
+            curves,
+            finals,
+            training_set.configurations[usable],
+            best_value=settings.sign * reference.value - settings.offset,
         )
         return cls(training_set, completed)

@@ -14,6 +14,7 @@ from optuna.trial import create_trial
 import pytest
 
 from optuna_perfpred import PerformancePredictionPruner
+from optuna_perfpred import SequentialRegression
 from tests.pruners.studies import accuracy_curve
 from tests.pruners.studies import AlwaysPruner
 from tests.pruners.studies import DECISION_ATTRS
@@ -28,9 +29,10 @@ from tests.pruners.studies import X
 pytestmark = pytest.mark.filterwarnings("error:The trial is not pruned")
 
 
+@pytest.mark.parametrize("predictor", [None, SequentialRegression()])
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])
-def test_the_reason_of_a_decision_is_left_on_the_trial(direction):
-    study = study_with(PerformancePredictionPruner(), direction)
+def test_the_reason_of_a_decision_is_left_on_the_trial(direction, predictor):
+    study = study_with(PerformancePredictionPruner(predictor), direction)
     step = run(study, 0.1)
     attrs = study.trials[-1].user_attrs
     assert set(attrs) == DECISION_ATTRS
@@ -44,9 +46,10 @@ def test_the_reason_of_a_decision_is_left_on_the_trial(direction):
         assert type(attrs[name]) is float
 
 
+@pytest.mark.parametrize("predictor", [None, SequentialRegression()])
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])
-def test_a_good_trial_gets_no_attributes(direction):
-    study = study_with(PerformancePredictionPruner(), direction)
+def test_a_good_trial_gets_no_attributes(direction, predictor):
+    study = study_with(PerformancePredictionPruner(predictor), direction)
     assert run(study, 0.99) is None
     assert study.trials[-1].user_attrs == {}
 
@@ -71,15 +74,20 @@ def test_checking_twice_gives_the_same_answer():
         assert trial.should_prune() == trial.should_prune()
 
 
-def pruned_at(x, **kwargs):
-    step = run(study_with(PerformancePredictionPruner(**kwargs)), x)
-    return N_STEPS if step is None else step
+def mean_pruned_at(predictor, **kwargs):
+    pruner = PerformancePredictionPruner(predictor, **kwargs)
+    steps = [run(study_with(pruner), x) for x in (0.6, 0.7, 0.8)]
+    return np.mean([N_STEPS if step is None else step for step in steps])
 
 
-def test_more_confidence_offset_or_rank_prunes_later():
-    assert pruned_at(0.7, confidence=0.8) < pruned_at(0.7, confidence=0.9999999)
-    assert pruned_at(0.7, offset=0.0) < pruned_at(0.7, offset=0.2)
-    assert pruned_at(0.7, top_n=1) < pruned_at(0.7, top_n=7)
+@pytest.mark.parametrize("predictor", [None, SequentialRegression()])
+def test_more_confidence_offset_or_rank_prunes_later(predictor):
+    def pruned_at(**kwargs):
+        return mean_pruned_at(predictor, **kwargs)
+
+    assert pruned_at(confidence=0.2) < pruned_at(confidence=0.9999999)
+    assert pruned_at(offset=0.0) < pruned_at(offset=0.3)
+    assert pruned_at(top_n=1) < pruned_at(top_n=9)
 
 
 def test_the_probability_compared_is_that_of_the_published_rule():
@@ -183,7 +191,8 @@ def test_a_share_of_trials_is_audited_the_same_in_every_process():
 
 
 def test_wrapped_pruner_decides_before_there_is_a_forecast():
-    study = study_with(PerformancePredictionPruner(wrapped_pruner=AlwaysPruner()), n=3)
+    pruner = PerformancePredictionPruner(n_startup_trials=5, wrapped_pruner=AlwaysPruner())
+    study = study_with(pruner, n=3)
     assert run(study, 0.9) == 0
     reason = study.trials[-1].user_attrs["perfpred:reason"]
     assert reason == "Pruned by the wrapped AlwaysPruner."
@@ -225,9 +234,14 @@ def test_it_decides_the_same_in_a_bracket_of_hyperband():
 
 def test_earlier_studies_are_learned_from():
     earlier = study_with(NopPruner())
-    cold = optuna.create_study(direction="maximize", pruner=PerformancePredictionPruner(top_n=1))
-    warm = optuna.create_study(
-        direction="maximize", pruner=PerformancePredictionPruner(top_n=1, warm_start=[earlier])
+    cold, warm = (
+        optuna.create_study(
+            direction="maximize",
+            pruner=PerformancePredictionPruner(
+                n_startup_trials=10, top_n=1, warm_start=warm_start
+            ),
+        )
+        for warm_start in ([], [earlier])
     )
     for study in (cold, warm):
         run(study, 0.9)

@@ -34,8 +34,8 @@ class CompletedTrials:
             Final values. Shape: ``(n,)``.
         configurations:
             Encoded configurations. Shape: ``(n, n_features)``.
-        offset:
-            By how much the value to beat is less than the largest final one.
+        best_value:
+            The value to beat. If :obj:`None`, the largest final one.
 
     Attributes:
         best:
@@ -89,14 +89,14 @@ class CompletedTrials:
         finals: npt.NDArray[np.float64],
         configurations: npt.NDArray[np.float64],
         *,
-        offset: float = 0.0,
+        best_value: float | None = None,
     ) -> None:
         n, n_steps = curves.shape
         descending = np.argsort(-finals, kind="stable")
         quarter = descending[: max(1, n // 4)]
         self.curves = curves
         self.best = int(descending[0])
-        self.best_value = float(finals[self.best]) - offset
+        self.best_value = float(finals[self.best]) if best_value is None else best_value
         self.best_curve = curves[self.best]
         self.final_ranks = _ranks(finals[:, np.newaxis])[:, 0] / max(n - 1, 1)
         self._set_scales(finals, descending)
