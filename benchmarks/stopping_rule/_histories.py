@@ -222,7 +222,7 @@ class History:
     def _describe(self, number: int, row: int) -> Floats:
         completed = self._completed_trials()
         curve = self._set.curves[row, :-1]
-        described = features(
+        return features(
             completed,
             curve,
             self._set.configurations[row],
@@ -230,7 +230,6 @@ class History:
             number,
             np.arange(len(curve)),
         )
-        return np.column_stack(list(described.values()))
 
     def _completed_trials(self) -> CompletedTrials:
         n = n_learned_from(len(self._complete))

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 # Longer curves are read at this many steps: a forecast hardly gains from more, and each step at
 # which a decision may fall costs a model.
 _MAX_STEPS = 100
+# Encoded configurations that are kept: those of the trials that run at the same time.
+_MAX_ENCODED = 2000
 # Diverged runs report values whose squares overflow.
 _LARGEST = 1e100
 
@@ -58,6 +60,7 @@ class TrainingSet:
     ) -> None:
         self._sign = sign
         self._encoder = ConfigurationEncoder().fit([r.configuration for r in records])
+        self._encoded: dict[frozenset[tuple[str, float | str]], npt.NDArray[np.float64]] = {}
         self.configurations = self._encoder.transform([r.configuration for r in records])
         self.steps = _common_steps(records, horizon)
         reported = [r.values for r in records]
@@ -88,7 +91,14 @@ class TrainingSet:
             Its configuration of shape ``(1, n_features)`` and its curve of shape
             ``(1, n_steps)``.
         """
-        return self._encoder.transform([configuration]), self.align(steps, values)[np.newaxis]
+        # A trial asks at each of its steps, with the same configuration.
+        key = frozenset(configuration.items())
+        encoded = self._encoded.get(key)
+        if encoded is None:
+            if len(self._encoded) >= _MAX_ENCODED:
+                self._encoded.clear()
+            encoded = self._encoded[key] = self._encoder.transform([configuration])
+        return encoded, self.align(steps, values)[np.newaxis]
 
     def align(
         self, steps: npt.NDArray[np.int64], values: npt.NDArray[np.float64]

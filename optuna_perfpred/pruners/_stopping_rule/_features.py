@@ -28,7 +28,7 @@ def features(
     recent: npt.NDArray[np.float64],
     n_finished: int,
     at: npt.NDArray[np.int64],
-) -> Features:
+) -> npt.NDArray[np.float64]:
     """Describe a running trial, after some of its steps, in terms that have no unit.
 
     What is learned from such features on some studies holds on others. Distances are counted in
@@ -50,7 +50,7 @@ def features(
             The columns of the curve after which it is described, ascending. Shape: ``(k,)``.
 
     Returns:
-        Each feature by its name, NaN where it is not known. Shape of each: ``(k,)``.
+        The features, NaN where one is not known. Shape: ``(k, n_features)``.
     """
     described = {
         **_progress(completed, n_finished, at),
@@ -62,10 +62,10 @@ def features(
         **_configuration(completed, configuration),
         **_regression(completed, curve, configuration, at),
     }
-    return {
-        name: np.clip(np.broadcast_to(feature, at.shape), -_LARGEST_FEATURE, _LARGEST_FEATURE)
-        for name, feature in described.items()
-    }
+    rows = np.empty((len(at), len(described)))
+    for column, feature in enumerate(described.values()):
+        rows[:, column] = feature
+    return np.clip(rows, -_LARGEST_FEATURE, _LARGEST_FEATURE, out=rows)
 
 
 def _progress(completed: CompletedTrials, n_finished: int, at: npt.NDArray[np.int64]) -> Features:

@@ -83,7 +83,7 @@ class StoppingRule:
         """
         at = np.array([len(curve) - 1])
         described = features(completed, curve, configuration, recent, n_finished, at)
-        return float(self._trees.predict(np.column_stack(list(described.values())))[0])
+        return float(self._trees.predict(described)[0])
 
 
 def relative_chance(
