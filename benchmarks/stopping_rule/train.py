@@ -5,8 +5,8 @@
 
 Each DIR holds folders of curves: those that `record_curves.py` writes, and the public ones that
 the README names. A first rule learns from histories of an ideal pruner, a second one from
-histories that the first one has pruned: once pruning starts, the completed trials are the
-survivors, and the rule must know how that looks.
+histories that the first one has pruned, and the last one from histories of both: once pruning
+starts, the completed trials are the survivors, and the rule must know how that looks.
 
 With `--leave-out`, the folders of that DIR are taken one after the other, and a rule trained
 without each of them is also written to RULES, for `benchmarks/pruners.py --rules RULES`. Folders
@@ -39,7 +39,7 @@ from optuna_perfpred.pruners._stopping_rule import BoostedTrees
 # Of the histories of a set, those that are of the set as recorded; the others vary it.
 SHARE_AS_RECORDED = 0.4
 N_IDEAL_HISTORIES = 4
-N_PRUNED_HISTORIES = 12
+N_PRUNED_HISTORIES = (10, 16)
 LARGEST_WEIGHT = 50.0
 
 
@@ -105,11 +105,11 @@ def as_arrays(model: HistGradientBoostingClassifier) -> BoostedTrees:
 
 
 def simulate_all(
-    sets: dict[str, Curves], trees: BoostedTrees | None, n_histories: int, jobs: int
+    sets: dict[str, Curves], trees: BoostedTrees | None, n_histories: int, seed: int, jobs: int
 ) -> dict[str, Decisions]:
     """Simulate histories of every set."""
     runs = Parallel(n_jobs=jobs)(
-        delayed(simulate)(curves, trees, n_histories, [number, trees is None])
+        delayed(simulate)(curves, trees, n_histories, [number, seed])
         for number, curves in enumerate(sets.values())
     )
     return dict(zip(sets, runs, strict=True))
@@ -142,22 +142,33 @@ def main() -> None:
         left_out = sorted(f.parent.name for f in args.leave_out.glob("*/meta.json"))
         args.rules.mkdir(parents=True, exist_ok=True)
 
-    ideal = simulate_all(sets, None, N_IDEAL_HISTORIES, args.jobs)
+    # The rules by which histories are pruned have not learned from the sets that are left out.
+    ideal = simulate_all(sets, None, N_IDEAL_HISTORIES, 0, args.jobs)
     say(f"{sum(len(d.best) for d in ideal.values())} decisions of an ideal pruner")
-    # The rule by which histories are pruned has not learned from the sets that are left out.
-    first = fit([d for name, d in ideal.items() if name not in left_out])
-    say("first rule")
-    pruned = simulate_all(sets, first, N_PRUNED_HISTORIES, args.jobs)
-    say(f"{sum(len(d.best) for d in pruned.values())} decisions of the first rule")
-    fit(list(pruned.values())).save(args.output)
+    trees = fit([d for name, d in ideal.items() if name not in left_out])
+    rounds: list[dict[str, Decisions]] = []
+    for number, n_histories in enumerate(N_PRUNED_HISTORIES, 1):
+        if rounds:
+            trees = fit([d for name, d in rounds[-1].items() if name not in left_out])
+        rounds.append(simulate_all(sets, trees, n_histories, number, args.jobs))
+        say(f"{sum(len(d.best) for d in rounds[-1].values())} decisions of rule {number}")
+
+    def fit_without(left_out_group: str | None, outputs: list[Path]) -> None:
+        fitted = fit([d for r in rounds for name, d in r.items() if group(name) != left_out_group])
+        for output in outputs:
+            fitted.save(output)
+
+    groups = {group(name): [n for n in left_out if group(n) == group(name)] for name in left_out}
+    Parallel(n_jobs=args.jobs)(
+        [
+            delayed(fit_without)(None, [args.output]),
+            *(
+                delayed(fit_without)(g, [args.rules / f"{name}.npz" for name in names])
+                for g, names in groups.items()
+            ),
+        ]
+    )
     say(f"{args.output}: {args.output.stat().st_size / 1e3:.0f} kB")
-
-    def leave_out(name: str) -> None:
-        others = [d for n, d in pruned.items() if group(n) != group(name)]
-        fit(others).save(args.rules / f"{name}.npz")
-
-    Parallel(n_jobs=args.jobs)(delayed(leave_out)(name) for name in left_out)
-    say(f"{len(left_out)} rules, each without a set")
 
 
 if __name__ == "__main__":

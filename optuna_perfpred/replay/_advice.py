@@ -26,8 +26,8 @@ SETTINGS: tuple[Mapping[str, Any], ...] = (
     {},
     *(
         {"confidence": confidence, "n_startup_trials": n_startup_trials}
-        for confidence in (0.9, 0.98, 0.995)
-        for n_startup_trials in (5, 10, 20)
+        for confidence in (0.3, 0.7, 0.9)
+        for n_startup_trials in (1, 5, 10)
     ),
 )
 """The settings that are tried, as arguments of the pruner; the first are its defaults."""

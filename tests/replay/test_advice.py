@@ -21,7 +21,7 @@ def test_all_settings_are_valid_and_the_first_are_the_defaults():
 
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])
 def test_what_saves_most_of_what_loses_least_is_recommended(direction, monkeypatch):
-    settings = ({}, {"confidence": 0.6, "top_n": 1}, {"n_startup_trials": 29})
+    settings = ({}, {"confidence": 0.95, "top_n": 2}, {"n_startup_trials": 29})
     monkeypatch.setattr(_advice, "SETTINGS", settings)
     study = recorded_study(crossing_curves(n_trials=30, seed=1), direction)
     advice = _advice.advise(study, n_repeats=2, seed=0)
