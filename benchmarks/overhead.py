@@ -1,4 +1,4 @@
-"""What a decision costs.
+"""What a decision costs, and a replay.
 
 All pruners in one run on the same curves, in memory: 200 trials of 50 steps with three
 parameters. No trial is pruned, so that each pruner decides 10,000 times and ours refits as often
@@ -25,6 +25,7 @@ from optuna_perfpred import PerformancePredictionPruner
 from optuna_perfpred import SequentialRegression
 from optuna_perfpred.history import read_record
 from optuna_perfpred.history import TrainingSet
+from optuna_perfpred.replay import replay
 
 
 if TYPE_CHECKING:
@@ -98,6 +99,35 @@ def time_refit(n_trials: int, n_steps: int) -> tuple[float, float]:
     return time.perf_counter() - start, slowest
 
 
+def time_replay(n_trials: int = 1000, n_steps: int = 50) -> None:
+    """Print what it takes to replay a long study against five pruners."""
+    study = optuna.create_study(direction="maximize")
+    for params, curve in make_curves(n_trials, n_steps):
+        study.add_trial(
+            create_trial(
+                value=curve[-1],
+                params=params,
+                distributions=SPACE,
+                intermediate_values=dict(enumerate(curve)),
+            )
+        )
+    pruners = (
+        optuna.pruners.MedianPruner(),
+        optuna.pruners.PercentilePruner(75.0),
+        optuna.pruners.SuccessiveHalvingPruner(),
+        optuna.pruners.HyperbandPruner(),
+        PerformancePredictionPruner(),
+    )
+    start = time.perf_counter()
+    reports = [replay(study, pruner) for pruner in pruners]
+    seconds = time.perf_counter() - start
+    ours = reports[-1]
+    print(
+        f"Replay of {n_trials} trials × {n_steps} steps against five pruners: {seconds:.1f} s; "
+        f"ours in it: {1000.0 * ours.pruner_seconds / ours.n_checks:.2f} ms a check"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--n-trials", type=int, default=200)
@@ -110,6 +140,9 @@ def main() -> None:
         "`MedianPruner`": optuna.pruners.MedianPruner(n_startup_trials=10),
         "`HyperbandPruner`": optuna.pruners.HyperbandPruner(),
         "`PerformancePredictionPruner`": PerformancePredictionPruner(confidence=NEVER),
+        "`PerformancePredictionPruner(SequentialRegression())`": PerformancePredictionPruner(
+            SequentialRegression(), confidence=NEVER
+        ),
         "`PerformancePredictionPruner`, no decision due": PerformancePredictionPruner(
             n_warmup_steps=args.n_steps
         ),
@@ -127,9 +160,10 @@ def main() -> None:
         print(f"| {name} |", " | ".join(cells), f"| {times.mean() / median:.2f}× |")
     refit, slowest = time_refit(args.n_trials, args.n_steps)
     print(
-        f"\nOne refit of the default predictor, all {args.n_steps - 1} models: {refit:.3f} s; "
+        f"\nOne refit of `SequentialRegression()`, all {args.n_steps - 1} models: {refit:.3f} s; "
         f"the longest that one decision waits for: {1000.0 * slowest:.1f} ms"
     )
+    time_replay()
 
 
 if __name__ == "__main__":

@@ -158,8 +158,12 @@ class RepeatResult:
 
     @property
     def best_kept(self) -> bool:
-        """Whether the best recorded value, or an equal one, was completed."""
-        return self.best_completed == self.best_value
+        """Whether the best recorded value, or an equal one, was completed.
+
+        There is nothing to keep if all trials diverged.
+        """
+        worst = -math.inf if self.direction == StudyDirection.MAXIMIZE else math.inf
+        return self.best_value in (self.best_completed, worst)
 
     @property
     def regret(self) -> float:
