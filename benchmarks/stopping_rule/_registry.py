@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _tasks_algorithmic
+import _tasks_architectures
 import _tasks_ensembles
 import _tasks_late_drops
 import _tasks_rl
@@ -15,6 +16,7 @@ import _tasks_vision_special
 _MODULES = (
     _tasks_vision,
     _tasks_vision_special,
+    _tasks_architectures,
     _tasks_late_drops,
     _tasks_tabular,
     _tasks_ensembles,

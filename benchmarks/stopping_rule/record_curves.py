@@ -1,5 +1,6 @@
 """Records the learning curves of many small trainings, one folder a study.
 
+    pip install ".[record]"
     python benchmarks/stopping_rule/record_curves.py --output DIR [--sets NAME ...] [--jobs 2]
 
 Needs the Debian packages dataset-fashion-mnist and bible-kjv; nothing is downloaded. A set that
