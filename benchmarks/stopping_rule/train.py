@@ -4,9 +4,9 @@
         [--leave-out DIR --rules RULES]
 
 Each DIR holds folders of curves: those that `record_curves.py` writes, and the public ones that
-the README names. A first rule learns from histories of an ideal pruner, a second one from
-histories that the first one has pruned, and the last one from histories of both: once pruning
-starts, the completed trials are the survivors, and the rule must know how that looks.
+the README names. A first rule learns from histories of an ideal pruner, the second one from
+histories that the first one has pruned: once pruning starts, the completed trials are the
+survivors, and the rule must know how that looks. A third round brought nothing more.
 
 With `--leave-out`, the folders of that DIR are taken one after the other, and a rule trained
 without each of them is also written to RULES, for `benchmarks/pruners.py --rules RULES`. Folders
@@ -39,7 +39,7 @@ from optuna_perfpred.pruners._stopping_rule import BoostedTrees
 # Of the histories of a set, those that are of the set as recorded; the others vary it.
 SHARE_AS_RECORDED = 0.4
 N_IDEAL_HISTORIES = 4
-N_PRUNED_HISTORIES = (10, 16)
+N_PRUNED_HISTORIES = 12
 LARGEST_WEIGHT = 50.0
 
 
@@ -142,19 +142,15 @@ def main() -> None:
         left_out = sorted(f.parent.name for f in args.leave_out.glob("*/meta.json"))
         args.rules.mkdir(parents=True, exist_ok=True)
 
-    # The rules by which histories are pruned have not learned from the sets that are left out.
-    ideal = simulate_all(sets, None, N_IDEAL_HISTORIES, 0, args.jobs)
+    ideal = simulate_all(sets, None, N_IDEAL_HISTORIES, 1, args.jobs)
     say(f"{sum(len(d.best) for d in ideal.values())} decisions of an ideal pruner")
-    trees = fit([d for name, d in ideal.items() if name not in left_out])
-    rounds: list[dict[str, Decisions]] = []
-    for number, n_histories in enumerate(N_PRUNED_HISTORIES, 1):
-        if rounds:
-            trees = fit([d for name, d in rounds[-1].items() if name not in left_out])
-        rounds.append(simulate_all(sets, trees, n_histories, number, args.jobs))
-        say(f"{sum(len(d.best) for d in rounds[-1].values())} decisions of rule {number}")
+    # The rule by which histories are pruned has not learned from the sets that are left out.
+    first = fit([d for name, d in ideal.items() if name not in left_out])
+    pruned = simulate_all(sets, first, N_PRUNED_HISTORIES, 0, args.jobs)
+    say(f"{sum(len(d.best) for d in pruned.values())} decisions of the first rule")
 
     def fit_without(left_out_group: str | None, outputs: list[Path]) -> None:
-        fitted = fit([d for r in rounds for name, d in r.items() if group(name) != left_out_group])
+        fitted = fit([d for name, d in pruned.items() if group(name) != left_out_group])
         for output in outputs:
             fitted.save(output)
 

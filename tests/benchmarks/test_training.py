@@ -44,7 +44,7 @@ def test_a_rule_is_trained_saved_and_used(train, tmp_path, monkeypatch):
         path.parent.mkdir(exist_ok=True)
         write_set(path, number)
     monkeypatch.setattr(train, "N_IDEAL_HISTORIES", 1)
-    monkeypatch.setattr(train, "N_PRUNED_HISTORIES", (1, 1))
+    monkeypatch.setattr(train, "N_PRUNED_HISTORIES", 2)
     rule, rules = tmp_path / "rule.npz", tmp_path / "rules"
     arguments = ["--curves", left_out, others, "--output", rule, "--leave-out", left_out]
     arguments += ["--rules", rules]
