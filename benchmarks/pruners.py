@@ -27,11 +27,15 @@ import dataclasses
 from functools import lru_cache
 import hashlib
 import math
+import os
 from pathlib import Path
 import time
 from typing import NamedTuple
 from typing import TYPE_CHECKING
 import warnings
+
+
+os.environ["OMP_NUM_THREADS"] = "1"  # Before numpy is imported: one core for each process.
 
 from joblib import delayed
 from joblib import Parallel
@@ -297,7 +301,8 @@ def main() -> None:
     names = args.sets or sorted(path.parent.name for path in args.curves.glob("*/meta.json"))
     orders = range(args.first_order, args.first_order + args.n_orders)
     by_pruner: dict[str, list[Result]] = defaultdict(list)
-    with Parallel(args.jobs, inner_max_num_threads=1) as parallel:
+    # Not loky, whose workers would read the set again for each task.
+    with Parallel(args.jobs, backend="multiprocessing") as parallel:
         for name in names:
             folder = args.curves / name
             rule = None if args.rules is None else args.rules / f"{name}.npz"
