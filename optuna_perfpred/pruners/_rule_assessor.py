@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from optuna.trial import TrialState
+from scipy import special
 
 from optuna_perfpred.history import read_configuration
 from optuna_perfpred.history import read_curve
@@ -109,6 +110,9 @@ class RuleAssessor:
         remaining = float((ends[-1] - steps[-1]) / (ends[-1] - ends[0] + mean_step))
         relative = float(relative_chance(chance, remaining, n_finished))
         mean, std = trials.forecast(curve, configuration[0])
+        # The completed trials are the survivors, on which the regression learns that all end
+        # well. The rule knows of that: the forecast promises no more than it.
+        mean = min(mean, trials.best_value + std * float(special.ndtri(max(chance, 1e-12))))
         return RelativeAssessment(
             step=int(steps[-1]),
             predicted_value=settings.sign * mean,
