@@ -110,9 +110,10 @@ class RuleAssessor:
         remaining = float((ends[-1] - steps[-1]) / (ends[-1] - ends[0] + mean_step))
         relative = float(relative_chance(chance, remaining, n_finished))
         mean, std = trials.forecast(curve, configuration[0])
-        # The completed trials are the survivors, on which the regression learns that all end
-        # well. The rule knows of that: the forecast promises no more than it.
-        mean = min(mean, trials.best_value + std * float(special.ndtri(max(chance, 1e-12))))
+        # The completed trials are the survivors, from which the regression learns that all end
+        # well. The rule knows of that: the forecast promises no more than it, nor a fall.
+        agreed = trials.best_value + std * float(special.ndtri(max(chance, 1e-12)))
+        mean = min(mean, max(agreed, float(curve[-1])))
         return RelativeAssessment(
             step=int(steps[-1]),
             predicted_value=settings.sign * mean,
