@@ -19,6 +19,7 @@ import argparse
 import os
 from pathlib import Path
 import time
+from typing import TYPE_CHECKING
 
 
 os.environ["OMP_NUM_THREADS"] = "1"  # Before numpy and scikit-learn are imported.
@@ -34,6 +35,11 @@ import numpy as np
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from optuna_perfpred.pruners._stopping_rule import BoostedTrees
+from optuna_perfpred.pruners._stopping_rule import FEATURE_NAMES
+
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 # Of the histories of a set, those that are of the set as recorded; the others vary it.
@@ -79,10 +85,10 @@ def fit(decisions: list[Decisions]) -> BoostedTrees:
         np.concatenate([d.best for d in decisions]),
         sample_weight=weight,
     )
-    return as_arrays(model)
+    return as_arrays(model, FEATURE_NAMES)
 
 
-def as_arrays(model: HistGradientBoostingClassifier) -> BoostedTrees:
+def as_arrays(model: HistGradientBoostingClassifier, feature_names: Sequence[str]) -> BoostedTrees:
     """Take the trees out of scikit-learn's classifier."""
     trees = [iteration[0] for iteration in model._predictors]
     n_nodes = max(len(tree.nodes) for tree in trees)
@@ -101,6 +107,7 @@ def as_arrays(model: HistGradientBoostingClassifier) -> BoostedTrees:
         value=padded("value").astype(np.float32),
         depth=np.array(max(tree.get_max_depth() for tree in trees)),
         baseline=np.array(float(np.ravel(model._baseline_prediction)[0])),
+        feature_names=np.array(feature_names),
     )
 
 

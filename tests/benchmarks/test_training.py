@@ -64,6 +64,6 @@ def test_the_trees_are_those_of_the_classifier(train, tmp_path):
     X[rng.random(X.shape) < 0.2] = np.nan
     y = np.nan_to_num(X[:, 0]) * np.nan_to_num(X[:, 1]) + np.isnan(X[:, 2]) > 0.5
     model = HistGradientBoostingClassifier(max_iter=20, random_state=0).fit(X, y)
-    train.as_arrays(model).save(tmp_path / "trees.npz")
+    train.as_arrays(model, ["a", "b", "c", "d", "e"]).save(tmp_path / "trees.npz")
     probability = BoostedTrees.load(tmp_path / "trees.npz").predict(X.astype(np.float64))
     np.testing.assert_allclose(probability, model.predict_proba(X)[:, 1], rtol=1e-5)

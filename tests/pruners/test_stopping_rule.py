@@ -146,6 +146,14 @@ def test_what_is_no_rule_is_refused(tmp_path):
         PerformancePredictionPruner(NopPruner())
 
 
+def test_a_rule_for_other_features_is_refused(tmp_path):
+    with np.load(RULE_FILE) as arrays:
+        names = arrays["feature_names"][::-1]
+        np.savez(tmp_path / "old.npz", **{**arrays, "feature_names": names})
+    with pytest.raises(ValueError, match="trained for the features of this version"):
+        StoppingRule(tmp_path / "old.npz")
+
+
 def test_the_rule_is_small_and_holds_no_python_objects():
     assert RULE_FILE.stat().st_size < 1e6
     with np.load(RULE_FILE, allow_pickle=False) as arrays:

@@ -20,6 +20,67 @@ _LARGEST_FEATURE = 50.0
 # The noise of a curve is that of this many of its last steps.
 _NOISE_WINDOW = 8
 
+FEATURE_NAMES = (
+    "progress",
+    "log_n_steps",
+    "log_n_completed",
+    "log_n_finished",
+    "log_spread_ratio",
+    "from_best",
+    "highest_from_best",
+    "from_best_curve",
+    "from_best_in_top_spreads",
+    "from_best_curve_in_top_spreads",
+    "highest_from_best_curve",
+    "from_top_min",
+    "from_top_mean",
+    "from_top_three_min",
+    "from_median",
+    "spread_at_step",
+    "largest_gain_beyond_need",
+    "median_gain_beyond_need",
+    "high_gain_beyond_need",
+    "near_gain_beyond_need",
+    "share_gaining_enough",
+    "largest_gain",
+    "median_gain",
+    "rank",
+    "rank_at_half",
+    "rank_of_mean",
+    "rank_in_recent",
+    "from_best_recent",
+    "n_recent",
+    "trend_of_recent",
+    "rank_correlation",
+    "top_rank_correlation",
+    "rank_of_best",
+    "least_rank_of_top_three",
+    "largest_climb",
+    "slope_beyond_need",
+    "log_growth_beyond_need",
+    "median_growth_beyond_need",
+    "largest_growth_beyond_need",
+    "second_half_gain",
+    "noise",
+    "since_highest",
+    "behind_best",
+    "behind_slowest_of_top",
+    "rank_of_nearest",
+    "distance_to_best",
+    "forecast_score",
+    "forecast",
+    "log_forecast_std",
+    "unexplained",
+    "largest_residual",
+    "forecast_plus_largest_residual",
+    "forecast_plus_top_residual",
+    "forecast_plus_largest_top_residual",
+    "band",
+    "highest_forecast_score",
+    "mean_forecast_score",
+)
+"""The columns of :func:`features`, in the order in which stored rules ask for them."""
+
 
 def features(
     completed: CompletedTrials,
@@ -50,7 +111,7 @@ def features(
             The columns of the curve after which it is described, ascending. Shape: ``(k,)``.
 
     Returns:
-        The features, NaN where one is not known. Shape: ``(k, n_features)``.
+        The features, NaN where one is not known. Shape: ``(k, len(FEATURE_NAMES))``.
     """
     described = {
         **_progress(completed, n_finished, at),
@@ -62,9 +123,10 @@ def features(
         **_configuration(completed, configuration),
         **_regression(completed, curve, configuration, at),
     }
-    rows = np.empty((len(at), len(described)))
-    for column, feature in enumerate(described.values()):
-        rows[:, column] = feature
+    rows = np.full((len(at), len(FEATURE_NAMES)), np.nan)
+    for column, name in enumerate(FEATURE_NAMES):
+        if name in described:
+            rows[:, column] = described[name]
     return np.clip(rows, -_LARGEST_FEATURE, _LARGEST_FEATURE, out=rows)
 
 
@@ -221,7 +283,7 @@ def _lags(
 def _configuration(completed: CompletedTrials, configuration: npt.NDArray[np.float64]) -> Features:
     """How the nearest configurations ended."""
     if len(completed.curves) < 3:
-        return {"rank_of_nearest": np.asarray(np.nan), "distance_to_best": np.asarray(np.nan)}
+        return {}
     squared = completed.squared_distances(configuration)
     nearest = np.argsort(squared, kind="stable")[:3]
     return {
@@ -239,7 +301,7 @@ def _regression(
     """The regression's forecast, less the value to beat, which is 0 on the transformed scale."""
     regression = completed.regression
     if regression is None:
-        return {name: np.asarray(np.nan) for name in _REGRESSION_FEATURES}
+        return {}
     t = at[-1] + 1
     predicted = regression.predict(completed.transform(curve[:t]), configuration)
     scores = predicted / regression.std[:t]
@@ -258,18 +320,3 @@ def _regression(
         "highest_forecast_score": np.maximum.accumulate(scores)[at],
         "mean_forecast_score": (np.cumsum(scores) / np.arange(1, t + 1))[at],
     }
-
-
-_REGRESSION_FEATURES = (
-    "forecast_score",
-    "forecast",
-    "log_forecast_std",
-    "unexplained",
-    "largest_residual",
-    "forecast_plus_largest_residual",
-    "forecast_plus_top_residual",
-    "forecast_plus_largest_top_residual",
-    "band",
-    "highest_forecast_score",
-    "mean_forecast_score",
-)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from optuna_perfpred.pruners._stopping_rule._features import FEATURE_NAMES
 from optuna_perfpred.pruners._stopping_rule._features import features
 from optuna_perfpred.pruners._stopping_rule._trees import BoostedTrees
 
@@ -38,19 +39,22 @@ class StoppingRule:
 
     Raises:
         ValueError:
-            If the file is not such a file.
+            If the file is not such a file, or was written by a version with other features.
     """
 
     def __init__(self, path: str | Path | None = None) -> None:
         self.path = path
-        if path is None:
-            with (resources.files(__package__) / "stopping_rule.npz").open("rb") as file:
-                self._trees = BoostedTrees.load(file)
-            return
+        file = resources.files(__package__) / "stopping_rule.npz" if path is None else Path(path)
         try:
-            self._trees = BoostedTrees.load(Path(path))
+            with file.open("rb") as stream:
+                self._trees = BoostedTrees.load(stream)
         except (OSError, KeyError, ValueError) as error:
             raise ValueError(f"`path` must be a stopping rule's file, but got {path=}.") from error
+        if tuple(self._trees.feature_names) != FEATURE_NAMES:
+            raise ValueError(
+                f"`path` must be a rule that was trained for the features of this version, but "
+                f"got {path=}. Train it again."
+            )
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(path={self.path!r})"

@@ -40,6 +40,8 @@ class BoostedTrees:
             The depth of the deepest tree. Shape: ``()``.
         baseline:
             The value to which those of the leaves are added. Shape: ``()``.
+        feature_names:
+            The names of the features. Shape: ``(n_features,)``.
     """
 
     feature: npt.NDArray[np.uint8]
@@ -50,6 +52,7 @@ class BoostedTrees:
     value: npt.NDArray[np.float32]
     depth: npt.NDArray[np.int64]
     baseline: npt.NDArray[np.float64]
+    feature_names: npt.NDArray[np.str_]
 
     @classmethod
     def load(cls, file: Path | IO[bytes]) -> BoostedTrees:
