@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from optuna_perfpred import PerformancePredictionPruner
 from optuna_perfpred import StoppingRule
 from optuna_perfpred.pruners._stopping_rule import BoostedTrees
-from tests.pruners.studies import N_STEPS
+from tests.benchmarks.curve_sets import write_set
 from tests.pruners.studies import run
 from tests.pruners.studies import study_with
 
@@ -22,20 +21,6 @@ def train(monkeypatch):
     import train
 
     return train
-
-
-def write_set(folder, seed):
-    """Curves that end at random qualities after learning at random speeds."""
-    rng = np.random.default_rng(seed)
-    folder.mkdir()
-    quality, speed = rng.uniform(size=(2, 60))
-    curves = quality[:, None] * (1 - np.exp(-5 * speed[:, None] * np.linspace(0.05, 1, N_STEPS)))
-    (folder / "meta.json").write_text(json.dumps({"direction": "maximize"}))
-    header = ",".join(map(str, range(1, N_STEPS + 1)))
-    rows = [",".join(map(str, [i, *curve.tolist()])) for i, curve in enumerate(curves)]
-    (folder / "curves.csv").write_text("\n".join([f"curve_id,{header}", *rows]))
-    rows = [f"{i},{q}" for i, q in enumerate(quality)]
-    (folder / "configs.csv").write_text("\n".join(["curve_id,quality", *rows]))
 
 
 def test_a_rule_is_trained_saved_and_used(train, tmp_path, monkeypatch):
