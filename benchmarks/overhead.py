@@ -74,8 +74,8 @@ def time_decisions(pruner: BasePruner, n_trials: int, n_steps: int) -> list[floa
     return seconds
 
 
-def time_refit(n_trials: int, n_steps: int) -> tuple[float, float]:
-    """Give the seconds to fit all models of the default predictor, and to fit the slowest one."""
+def recorded_study(n_trials: int, n_steps: int) -> optuna.Study:
+    """Give a study in which all trials are complete."""
     study = optuna.create_study(direction="maximize")
     for params, curve in make_curves(n_trials, n_steps):
         study.add_trial(
@@ -86,6 +86,12 @@ def time_refit(n_trials: int, n_steps: int) -> tuple[float, float]:
                 intermediate_values=dict(enumerate(curve)),
             )
         )
+    return study
+
+
+def time_refit(n_trials: int, n_steps: int) -> tuple[float, float]:
+    """Give the seconds to fit all models of `SequentialRegression()`, and the slowest one."""
+    study = recorded_study(n_trials, n_steps)
     start = time.perf_counter()
     data = TrainingSet([read_record(trial) for trial in study.trials], sign=1.0)
     predictor = SequentialRegression().fit(data.configurations, data.curves, data.finals)
@@ -101,16 +107,7 @@ def time_refit(n_trials: int, n_steps: int) -> tuple[float, float]:
 
 def time_replay(n_trials: int = 1000, n_steps: int = 50) -> None:
     """Print what it takes to replay a long study against five pruners."""
-    study = optuna.create_study(direction="maximize")
-    for params, curve in make_curves(n_trials, n_steps):
-        study.add_trial(
-            create_trial(
-                value=curve[-1],
-                params=params,
-                distributions=SPACE,
-                intermediate_values=dict(enumerate(curve)),
-            )
-        )
+    study = recorded_study(n_trials, n_steps)
     pruners = (
         optuna.pruners.MedianPruner(),
         optuna.pruners.PercentilePruner(75.0),

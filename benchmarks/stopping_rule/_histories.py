@@ -19,9 +19,9 @@ from optuna.trial import TrialState
 
 from optuna_perfpred.history import read_record
 from optuna_perfpred.history import TrainingSet
+from optuna_perfpred.pruners._schedule import n_learned_from
 from optuna_perfpred.pruners._stopping_rule import CompletedTrials
 from optuna_perfpred.pruners._stopping_rule import features
-from optuna_perfpred.pruners._stopping_rule import n_learned_from
 from optuna_perfpred.pruners._stopping_rule import N_RECENT
 from optuna_perfpred.pruners._stopping_rule import relative_chance
 from optuna_perfpred.replay import load_curves

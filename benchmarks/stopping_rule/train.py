@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 SHARE_AS_RECORDED = 0.4
 N_IDEAL_HISTORIES = 4
 N_PRUNED_HISTORIES = 12
+# A record that was drawn from very many would decide a leaf by itself.
 LARGEST_WEIGHT = 50.0
 
 

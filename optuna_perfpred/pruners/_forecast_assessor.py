@@ -13,6 +13,7 @@ from optuna_perfpred.history import read_curve
 from optuna_perfpred.history import StudyHistory
 from optuna_perfpred.history import TrainingSet
 from optuna_perfpred.pruners._assessment import Assessment
+from optuna_perfpred.pruners._schedule import n_learned_from
 from optuna_perfpred.pruners._study_settings import BestTrials
 
 
@@ -26,11 +27,6 @@ if TYPE_CHECKING:
     from optuna_perfpred.predictors import CurvePredictor
     from optuna_perfpred.predictors import Forecast
     from optuna_perfpred.pruners._study_settings import StudySettings
-
-
-# A history that has grown by a tenth changes a forecast by less than its standard error, and the
-# number of refits grows with the logarithm of the number of trials.
-_REFIT_GROWTH = 1.1
 
 
 class ForecastAssessor:
@@ -93,7 +89,7 @@ class ForecastAssessor:
         )
 
     def _forecast(self, records: tuple[CurveRecord, ...], trial: FrozenTrial) -> Forecast | None:
-        n_fit = self._n_fit(len(records))
+        n_fit = n_learned_from(len(records), self._first_fit)
         if n_fit == 0:
             return None
         models = self._models(records[:n_fit])
@@ -106,15 +102,6 @@ class ForecastAssessor:
             )
         )
         return forecast if np.isfinite(forecast.mean + forecast.std).all() else None
-
-    def _n_fit(self, n_completed: int) -> int:
-        """Give the number of trials to learn from: the last number on the refit schedule."""
-        if n_completed < self._first_fit:
-            return 0
-        n = self._first_fit
-        while (following := max(n + 1, int(n * _REFIT_GROWTH))) <= n_completed:
-            n = following
-        return n
 
     def _models(self, records: tuple[CurveRecord, ...]) -> _FittedModels:
         # A history only grows, so its n first records are known by the last one of them. The time

@@ -15,8 +15,8 @@ from optuna_perfpred.history import StudyHistory
 from optuna_perfpred.history import TrainingSet
 from optuna_perfpred.predictors._base import fill_gaps
 from optuna_perfpred.pruners._assessment import RelativeAssessment
+from optuna_perfpred.pruners._schedule import n_learned_from
 from optuna_perfpred.pruners._stopping_rule import CompletedTrials
-from optuna_perfpred.pruners._stopping_rule import n_learned_from
 from optuna_perfpred.pruners._stopping_rule import N_RECENT
 from optuna_perfpred.pruners._stopping_rule import relative_chance
 from optuna_perfpred.pruners._study_settings import BestTrials
@@ -130,14 +130,14 @@ class RuleAssessor:
         self, completed: tuple[CurveRecord, ...], best: list[CurveRecord]
     ) -> _Learned | None:
         """Take the statistics of the completed trials, if they are not known already."""
-        last = completed[n_learned_from(len(completed)) - 1]
+        learned_from = completed[: n_learned_from(len(completed))]
         # The time tells a trial from one of a deleted study with the same identifiers.
-        key = tuple((r.number, r.completed) for r in (last, *best))
+        key = tuple((r.number, r.completed) for r in (learned_from[-1], *best))
         with self._lock:
             known, learned = self._learned
         if known != key:
             # Outside of the lock: other threads go on, at worst one of them does the same.
-            records = self._settings.earlier + completed[: n_learned_from(len(completed))]
+            records = self._settings.earlier + learned_from
             learned = _Learned.of(records, best[-1], self._settings)
             with self._lock:
                 self._learned = (key, learned)

@@ -4,7 +4,6 @@ from optuna_perfpred.pruners._stopping_rule._completed_trials import CompletedTr
 from optuna_perfpred.pruners._stopping_rule._features import FEATURE_NAMES
 from optuna_perfpred.pruners._stopping_rule._features import features
 from optuna_perfpred.pruners._stopping_rule._features import N_RECENT
-from optuna_perfpred.pruners._stopping_rule._rule import n_learned_from
 from optuna_perfpred.pruners._stopping_rule._rule import relative_chance
 from optuna_perfpred.pruners._stopping_rule._rule import StoppingRule
 from optuna_perfpred.pruners._stopping_rule._trees import BoostedTrees
@@ -17,6 +16,5 @@ __all__ = [
     "CompletedTrials",
     "StoppingRule",
     "features",
-    "n_learned_from",
     "relative_chance",
 ]

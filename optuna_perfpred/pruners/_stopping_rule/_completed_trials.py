@@ -42,6 +42,12 @@ class CompletedTrials:
             The row of the best trial.
         best_value:
             The value to beat.
+        curves:
+            The curves as given. Shape: ``(n, n_steps)``.
+        best_curve:
+            The curve of the best trial. Shape: ``(n_steps,)``.
+        final_ranks:
+            The ranks of the final values, from 0 for the worst to 1. Shape: ``(n,)``.
         spread:
             The distance from the 20th to the 80th percentile of the final values.
         top_spread:
@@ -50,8 +56,17 @@ class CompletedTrials:
             What each curve still gains after each step. Shape: ``(n, n_steps)``.
         means:
             The mean of each curve up to each step. Shape: ``(n, n_steps)``.
+        gain_max, gain_median, gain_90:
+            The largest gain, the median and the 90th percentile. Shape: ``(n_steps,)``, as of all
+            that follow.
+        median_curve, spread_at:
+            The median of the values at each step, and the distance from their 20th to their 80th
+            percentile.
+        top_min, top_mean, top_three_min:
+            The least value of the best quarter of the trials, its mean, and the least value of
+            the three best trials.
         highest_of_best:
-            The best trial's best value so far. Shape: ``(n_steps,)``, as of all that follow.
+            The best trial's best value so far.
         highest_of_top:
             The same of the trials of the best quarter, at most ten. Shape: ``(k, n_steps)``.
         growth_median:

@@ -17,11 +17,6 @@ if TYPE_CHECKING:
     from optuna_perfpred.pruners._stopping_rule._completed_trials import CompletedTrials
 
 
-# A history that has grown by a tenth changes its statistics by less than their error, and the
-# number of times they are taken grows with the logarithm of the number of trials.
-_GROWTH = 1.1
-
-
 class StoppingRule:
     """A pretrained rule: the probability that a running trial will end as the best of its study.
 
@@ -52,7 +47,7 @@ class StoppingRule:
             raise ValueError(f"`path` must be a stopping rule's file, but got {path=}.") from error
         if tuple(self._trees.feature_names) != FEATURE_NAMES:
             raise ValueError(
-                f"`path` must be a rule that was trained for the features of this version, but "
+                "`path` must be a rule that was trained for the features of this version, but "
                 f"got {path=}. Train it again."
             )
 
@@ -114,11 +109,3 @@ def relative_chance(
         The chance per step as a multiple of a new trial's.
     """
     return probability * (n_finished + 1) / remaining
-
-
-def n_learned_from(n_completed: int) -> int:
-    """Give the number of completed trials to learn from: the last number on the schedule."""
-    n = min(n_completed, 1)
-    while (following := max(n + 1, int(n * _GROWTH))) <= n_completed:
-        n = following
-    return n
