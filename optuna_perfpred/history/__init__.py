@@ -4,6 +4,7 @@ from optuna_perfpred.history._encoding import ConfigurationEncoder
 from optuna_perfpred.history._per_study import PerStudy
 from optuna_perfpred.history._records import Configuration
 from optuna_perfpred.history._records import CurveRecord
+from optuna_perfpred.history._records import LAYER_PARAMETER
 from optuna_perfpred.history._records import read_configuration
 from optuna_perfpred.history._records import read_curve
 from optuna_perfpred.history._records import read_record
@@ -12,6 +13,7 @@ from optuna_perfpred.history._training_set import TrainingSet
 
 
 __all__ = [
+    "LAYER_PARAMETER",
     "Configuration",
     "ConfigurationEncoder",
     "CurveRecord",

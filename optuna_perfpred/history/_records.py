@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 import math
+import re
 from typing import Any
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
 
 Configuration = Mapping[str, float | str]
 """A trial's parameters and feature attributes: numbers stay numbers, choices become strings."""
+
+
+LAYER_PARAMETER = re.compile(r"layer_(\d+)\[.*\]")
+"""Names of the parameters that choose a network's layers, see :mod:`optuna_perfpred.nas`."""
+
+_ARCHITECTURE_ATTRS = ("num_layers", "num_weights")
 
 
 @dataclass(frozen=True)
@@ -109,6 +116,10 @@ def read_configuration(trial: FrozenTrial, feature_attrs: Sequence[str] = ()) ->
     of its name, so that one name used with different distributions gives different features
     instead of one column in which kinds are mixed.
 
+    Of an architecture that was suggested layer by layer the numbers of layers and weights are
+    read, as in Baker et al. 2017 (section 3.1), instead of the layers, of which there are more
+    than trials to learn from.
+
     Args:
         trial:
             A trial in any state.
@@ -120,7 +131,11 @@ def read_configuration(trial: FrozenTrial, feature_attrs: Sequence[str] = ()) ->
         The value of each feature by its name. Values are finite numbers or strings.
     """
     configuration: dict[str, float | str] = {}
+    attrs = dict.fromkeys(feature_attrs)
     for name, value in trial.params.items():
+        if LAYER_PARAMETER.fullmatch(name):
+            attrs.update(dict.fromkeys(_ARCHITECTURE_ATTRS))
+            continue
         distribution = trial.distributions[name]
         if isinstance(distribution, CategoricalDistribution):
             configuration[f"choice {name}"] = repr(value)
@@ -129,7 +144,7 @@ def read_configuration(trial: FrozenTrial, feature_attrs: Sequence[str] = ()) ->
             _set_number(configuration, f"log {name}", math.log(value))
         else:
             _set_number(configuration, f"param {name}", value)
-    for name in feature_attrs:
+    for name in attrs:
         attr = trial.user_attrs.get(name)
         if isinstance(attr, bool | str):
             configuration[f"choice attr {name}"] = repr(attr)

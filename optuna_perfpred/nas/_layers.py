@@ -1,0 +1,350 @@
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass
+from dataclasses import fields
+import math
+import re
+from typing import ClassVar
+
+
+Shape = tuple[int, ...]
+"""A representation: ``(channels, height, width)`` of an image, else ``(features,)``."""
+
+_NOTATION = re.compile(r"\s*([A-Za-z]+)\(([^()]*)\)\s*")
+
+
+@dataclass(frozen=True)
+class Layer(abc.ABC):
+    """A layer of an :class:`~optuna_perfpred.nas.Architecture`.
+
+    Layers are immutable and print as in the published notation, for instance ``C(64,3,1)``.
+    """
+
+    code: ClassVar[str]
+
+    def __str__(self) -> str:
+        arguments = (str(getattr(self, field.name)).removesuffix(".0") for field in fields(self))
+        return f"{self.code}({','.join(arguments)})"
+
+    @abc.abstractmethod
+    def output_shape(self, input_shape: Shape) -> Shape:
+        """Shape of what the layer gives, without the batch (and time) dimensions.
+
+        Args:
+            input_shape:
+                Shape of what the layer is given.
+
+        Raises:
+            :exc:`ValueError`:
+                If the layer cannot be applied to that shape.
+        """
+
+    def num_weights(self, input_shape: Shape) -> int:
+        """Count the weights; biases are not counted, as in the published networks.
+
+        Args:
+            input_shape:
+                Shape of what the layer is given.
+        """
+        return 0
+
+
+@dataclass(frozen=True)
+class Convolution(Layer):
+    """A convolution, padded so that stride 1 keeps the size, followed by a ReLU.
+
+    Args:
+        filters:
+            Number of filters.
+        size:
+            Height and width of a filter, odd.
+        stride:
+            The stride.
+    """
+
+    code: ClassVar[str] = "C"
+    filters: int
+    size: int
+    stride: int = 1
+
+    def __post_init__(self) -> None:
+        _check_positive(self)
+        if self.size % 2 == 0:
+            raise ValueError(f"The filter size of a convolution must be odd, but got {self}.")
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        _, height, width = _image(self, input_shape)
+        return self.filters, -(-height // self.stride), -(-width // self.stride)
+
+    def num_weights(self, input_shape: Shape) -> int:
+        return _image(self, input_shape)[0] * self.filters * self.size**2
+
+
+@dataclass(frozen=True)
+class Pooling(Layer):
+    """Max-pooling without padding.
+
+    Args:
+        size:
+            Height and width of the window.
+        stride:
+            The stride.
+    """
+
+    code: ClassVar[str] = "P"
+    size: int
+    stride: int
+
+    def __post_init__(self) -> None:
+        _check_positive(self)
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        channels, *sides = _image(self, input_shape)
+        if min(sides) < self.size:
+            raise ValueError(f"{self} cannot be applied to {sides[0]} × {sides[1]} values.")
+        # ceil((side - size + 1) / stride)
+        height, width = ((side - self.size) // self.stride + 1 for side in sides)
+        return channels, height, width
+
+
+@dataclass(frozen=True)
+class FullyConnected(Layer):
+    """A fully connected layer, followed by a ReLU.
+
+    Args:
+        units:
+            Number of units.
+    """
+
+    code: ClassVar[str] = "FC"
+    units: int
+
+    def __post_init__(self) -> None:
+        _check_positive(self)
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return (self.units,)
+
+    def num_weights(self, input_shape: Shape) -> int:
+        return math.prod(input_shape) * self.units
+
+
+@dataclass(frozen=True)
+class Dropout(Layer):
+    """Dropout, the ``index``-th of ``total``, with the probability ``index / (2 total)``.
+
+    Args:
+        index:
+            Which of the network's dropout layers it is, from 1.
+        total:
+            How many the schedule counts.
+    """
+
+    code: ClassVar[str] = "D"
+    index: int
+    total: int
+
+    def __post_init__(self) -> None:
+        _check_positive(self)
+        if self.index > self.total:
+            raise ValueError(f"A dropout layer is the i-th of n, i <= n, but got {self}.")
+
+    @property
+    def probability(self) -> float:
+        """The probability with which a value is set to zero."""
+        return self.index / (2 * self.total)
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return input_shape
+
+
+@dataclass(frozen=True)
+class GlobalAveragePooling(Layer):
+    """A 1 × 1 convolution to one map for each class, averaged over the image.
+
+    Args:
+        num_classes:
+            Number of classes.
+    """
+
+    code: ClassVar[str] = "GAP"
+    num_classes: int
+
+    def __post_init__(self) -> None:
+        _check_positive(self)
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        _image(self, input_shape)
+        return (self.num_classes,)
+
+    def num_weights(self, input_shape: Shape) -> int:
+        return _image(self, input_shape)[0] * self.num_classes
+
+
+@dataclass(frozen=True)
+class Softmax(Layer):
+    """The classifier, always the last layer.
+
+    After global average pooling it is the softmax alone and has no weights, see
+    :class:`~optuna_perfpred.nas.Architecture`; else a linear layer comes before it.
+
+    Args:
+        num_classes:
+            Number of classes.
+    """
+
+    code: ClassVar[str] = "SM"
+    num_classes: int
+
+    def __post_init__(self) -> None:
+        _check_positive(self)
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return (self.num_classes,)
+
+    def num_weights(self, input_shape: Shape) -> int:
+        return math.prod(input_shape) * self.num_classes
+
+
+@dataclass(frozen=True)
+class Embedding(Layer):
+    """An embedding of tokens; its input shape is ``(vocabulary_size,)``.
+
+    Args:
+        units:
+            Length of a token's vector.
+    """
+
+    code: ClassVar[str] = "E"
+    units: int
+
+    def __post_init__(self) -> None:
+        _check_positive(self)
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return (self.units,)
+
+    def num_weights(self, input_shape: Shape) -> int:
+        (vocabulary_size,) = _vector(self, input_shape)
+        return vocabulary_size * self.units
+
+
+@dataclass(frozen=True)
+class _Recurrent(Layer):
+    gates: ClassVar[int]
+    units: int
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.units < 1:
+            raise ValueError(f"A layer needs at least one unit, but got {self}.")
+        if not 0.0 <= self.dropout < 1.0:
+            raise ValueError(f"The dropout must be in [0, 1), but got {self}.")
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return (self.units,)
+
+    def num_weights(self, input_shape: Shape) -> int:
+        (features,) = _vector(self, input_shape)
+        return self.gates * self.units * (features + self.units)
+
+
+@dataclass(frozen=True)
+class LSTM(_Recurrent):
+    """A layer of LSTM cells (Hochreiter and Schmidhuber, 1997).
+
+    Args:
+        units:
+            Number of cells.
+        dropout:
+            The probability with which an output is set to zero.
+    """
+
+    code: ClassVar[str] = "LSTM"
+    gates: ClassVar[int] = 4
+
+
+@dataclass(frozen=True)
+class GRU(_Recurrent):
+    """A layer of gated recurrent units (Cho et al., 2014).
+
+    Args:
+        units:
+            Number of cells.
+        dropout:
+            The probability with which an output is set to zero.
+    """
+
+    code: ClassVar[str] = "GRU"
+    gates: ClassVar[int] = 3
+
+
+_KINDS: dict[str, type[Layer]] = {
+    kind.code: kind
+    for kind in (
+        Convolution,
+        Pooling,
+        FullyConnected,
+        Dropout,
+        GlobalAveragePooling,
+        Softmax,
+        Embedding,
+        LSTM,
+        GRU,
+    )
+}
+
+
+def parse_layer(notation: str) -> Layer:
+    """Parse a layer.
+
+    Args:
+        notation:
+            A layer as it prints, for instance ``C(64,3,1)``.
+
+    Returns:
+        The layer.
+
+    Raises:
+        :exc:`ValueError`:
+            If the layer is not known, or not with these arguments.
+    """
+    match = _NOTATION.fullmatch(notation)
+    kind = _KINDS.get(match[1]) if match else None
+    if match is None or kind is None:
+        known = ", ".join(f"{code}({_signature(kind)})" for code, kind in _KINDS.items())
+        raise ValueError(f"Unknown layer {notation.strip()!r}; the known layers are {known}.")
+    texts = match[2].split(",")
+    try:
+        # Postponed annotations are strings.
+        types = [{"int": int, "float": float}[str(field.type)] for field in fields(kind)]
+        if len(texts) != len(types):
+            raise ValueError
+        arguments = [convert(text) for convert, text in zip(types, texts, strict=True)]
+    except ValueError:
+        raise ValueError(
+            f"The layer {notation.strip()!r} must be written {kind.code}({_signature(kind)})."
+        ) from None
+    return kind(*arguments)
+
+
+def _signature(kind: type[Layer]) -> str:
+    return ",".join(field.name for field in fields(kind))
+
+
+def _check_positive(layer: Layer) -> None:
+    if any(getattr(layer, field.name) < 1 for field in fields(layer)):
+        raise ValueError(f"The arguments of a layer must be positive, but got {layer}.")
+
+
+def _image(layer: Layer, shape: Shape) -> Shape:
+    if len(shape) != 3:
+        raise ValueError(f"{layer} needs (channels, height, width), but is given {shape}.")
+    return shape
+
+
+def _vector(layer: Layer, shape: Shape) -> Shape:
+    if len(shape) != 1:
+        raise ValueError(f"{layer} needs (features,), but is given {shape}.")
+    return shape
