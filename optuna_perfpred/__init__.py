@@ -1,20 +1,26 @@
-"""Stop Optuna trials by their predicted final performance."""
+"""Stop Optuna trials by their predicted final performance, and search architectures."""
 
+from optuna_perfpred.nas import ConvNetSpace
+from optuna_perfpred.nas import RecurrentSpace
 from optuna_perfpred.predictors import CurvePredictor
 from optuna_perfpred.predictors import Forecast
 from optuna_perfpred.predictors import LastSeenValue
 from optuna_perfpred.predictors import SequentialRegression
 from optuna_perfpred.pruners import PerformancePredictionPruner
 from optuna_perfpred.pruners import StoppingRule
+from optuna_perfpred.samplers import QLearningSampler
 
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "ConvNetSpace",
     "CurvePredictor",
     "Forecast",
     "LastSeenValue",
     "PerformancePredictionPruner",
+    "QLearningSampler",
+    "RecurrentSpace",
     "SequentialRegression",
     "StoppingRule",
 ]

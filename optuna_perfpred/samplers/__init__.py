@@ -1,0 +1,6 @@
+"""Samplers that learn from what the pruner foresees."""
+
+from optuna_perfpred.samplers._q_learning import QLearningSampler
+
+
+__all__ = ["QLearningSampler"]

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from bisect import bisect_right
+from itertools import accumulate
+from typing import TYPE_CHECKING
+
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+# Baker et al. 2017, "Designing Neural Network Architectures", table 2: how many unique
+# architectures are trained at each probability of exploring.
+_PUBLISHED = (
+    (1.0, 1500),
+    (0.9, 100),
+    (0.8, 100),
+    (0.7, 100),
+    (0.6, 150),
+    (0.5, 150),
+    (0.4, 150),
+    (0.3, 150),
+    (0.2, 150),
+    (0.1, 150),
+)
+
+
+class EpsilonSchedule:
+    """The probability of exploring by the number of unique architectures trained so far.
+
+    Args:
+        schedule:
+            ``"auto"``, ``"published"``, or pairs of a probability and a number of architectures,
+            see :class:`~optuna_perfpred.QLearningSampler`.
+        n_trials:
+            The length to which ``"auto"`` is scaled, and to which pairs must sum unless it is
+            :obj:`None`.
+        default_n_trials:
+            The length to which ``"auto"`` is scaled if ``n_trials`` is :obj:`None`.
+
+    Raises:
+        :exc:`ValueError`:
+            If the schedule is not one of these, a probability is outside [0, 1], a number is not
+            a positive integer, or the numbers do not sum to ``n_trials``.
+    """
+
+    def __init__(
+        self,
+        schedule: str | Sequence[tuple[float, int]],
+        n_trials: int | None,
+        default_n_trials: int,
+    ) -> None:
+        if n_trials is not None and (not isinstance(n_trials, int) or n_trials < 1):
+            raise ValueError(f"`n_trials` must be a positive integer, but got {n_trials=}.")
+        if schedule == "auto":
+            scale = (n_trials or default_n_trials) / sum(number for _, number in _PUBLISHED)
+            pairs: Sequence[tuple[float, float]] = [(e, scale * n) for e, n in _PUBLISHED]
+        elif schedule == "published":
+            pairs = _PUBLISHED
+        elif isinstance(schedule, str):
+            raise ValueError(
+                "`epsilon_schedule` must be 'auto', 'published' or pairs of a probability and a "
+                f"number of architectures, but got {schedule!r}."
+            )
+        else:
+            pairs = _check_pairs(schedule, n_trials)
+        self._epsilons = [epsilon for epsilon, _ in pairs]
+        self._ends = [round(end) for end in accumulate(number for _, number in pairs)]
+
+    def epsilon(self, n_architectures: int) -> float:
+        """The probability of exploring; after the end of the schedule, the last one.
+
+        Args:
+            n_architectures:
+                Number of unique architectures trained so far.
+        """
+        index = bisect_right(self._ends, n_architectures)
+        return self._epsilons[min(index, len(self._epsilons) - 1)]
+
+
+def _check_pairs(
+    schedule: Sequence[tuple[float, int]], n_trials: int | None
+) -> list[tuple[float, int]]:
+    try:
+        pairs = [(float(epsilon), number) for epsilon, number in schedule]
+    except (TypeError, ValueError):
+        pairs = []
+    if not pairs:
+        raise ValueError(
+            "`epsilon_schedule` must be pairs of a probability and a number of architectures, "
+            f"but got {schedule!r}."
+        )
+    for epsilon, number in pairs:
+        if not 0.0 <= epsilon <= 1.0 or not isinstance(number, int) or number < 1:
+            raise ValueError(
+                "`epsilon_schedule` must hold probabilities in [0, 1] and positive numbers of "
+                f"architectures, but got {(epsilon, number)}."
+            )
+    total = sum(number for _, number in pairs)
+    if n_trials is not None and total != n_trials:
+        raise ValueError(
+            f"The numbers of `epsilon_schedule` must sum to {n_trials=}, but sum to {total}."
+        )
+    return pairs
