@@ -119,7 +119,8 @@ class ConvNetSpace(LayerSpace[ConvNetState]):
         self._filters = check_integers("filters", filters)
         self._filter_sizes = check_integers("filter_sizes", filter_sizes)
         self._strides = check_integers("strides", strides)
-        self._poolings = tuple(check_integers("poolings", pair, length=2) for pair in poolings)
+        pairs = (check_integers("poolings", pair, length=2) for pair in poolings)
+        self._poolings = tuple(dict.fromkeys(pairs))
         self._fully_connected = check_integers("fully_connected", fully_connected)
         self._max_fully_connected = check_integer(
             "max_fully_connected", max_fully_connected, minimum=0
@@ -127,7 +128,7 @@ class ConvNetSpace(LayerSpace[ConvNetState]):
         self._max_fully_connected_size = check_integer(
             "max_fully_connected_size", max_fully_connected_size, minimum=0
         )
-        self._terminations = tuple(terminations)
+        self._terminations = tuple(dict.fromkeys(terminations))
         self._size_bins = tuple(sorted(check_integers("size_bins", size_bins)))
         if not self._terminations or not set(self._terminations) <= {"GAP", "SM"}:
             raise ValueError(
@@ -148,7 +149,7 @@ class ConvNetSpace(LayerSpace[ConvNetState]):
             *(FullyConnected(units) for units in self._fully_connected),
             *(
                 {"GAP": GlobalAveragePooling, "SM": Softmax}[name](self._num_classes)
-                for name in dict.fromkeys(self._terminations)
+                for name in self._terminations
             ),
         )
         # Legal layers change at these representation sizes only.

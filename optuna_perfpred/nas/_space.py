@@ -206,14 +206,14 @@ class LayerSpace(abc.ABC, Generic[State]):
         while not self.is_end(state):
             legal = {str(layer): layer for layer in self.legal_layers(state)}
             name = self.parameter_name(state)
-            if len(layers) + 1 in enqueued:
-                self._check_enqueued(state, name, *enqueued.pop(len(layers) + 1))
+            for given_name, value in enqueued.pop(len(layers) + 1, ()):
+                self._check_enqueued(state, name, given_name, value)
             layers.append(legal[trial.suggest_categorical(name, tuple(legal))])
             state = self.next_state(state, layers[-1])
-        for position, (_, layer) in sorted(enqueued.items()):
+        for position, [(_, layer), *_] in sorted(enqueued.items()):
             raise ValueError(
-                f"The enqueued layer {position}, {layer}, is illegal: the network has ended with "
-                f"layer {len(layers)}, {layers[-1]}."
+                f"The enqueued layer {position}, {layer}, is illegal: the network's layers are "
+                f"1 to {len(layers)}, it has ended with {layers[-1]}."
             )
         architecture = Architecture(self.complete(tuple(layers)), self.input_shape)
         trial.set_user_attr("architecture", str(architecture))
@@ -301,7 +301,7 @@ class LayerSpace(abc.ABC, Generic[State]):
             if (match := LAYER_PARAMETER.fullmatch(name))
         )
         try:
-            trajectory = list(self._follow(parse_layer(value) for _, _, value in chosen))
+            trajectory = list(self._follow(parse_layer(str(value)) for _, _, value in chosen))
         except ValueError:
             return None
         names = [self.parameter_name(state) for state, _ in trajectory]
@@ -327,13 +327,19 @@ class LayerSpace(abc.ABC, Generic[State]):
             raise ValueError(f"The {what} {number}, {layer}, is illegal: {rule}.")
 
     def _check_enqueued(self, state: State, name: str, given_name: str, value: Any) -> None:
-        self._check_legal(state, parse_layer(str(value)), "enqueued layer")
+        what = f"The enqueued layer {self.position(state) + 1}, {value}, is"
+        try:
+            layer = parse_layer(str(value))
+        except ValueError as error:
+            raise ValueError(f"{what} illegal: {error}") from None
+        self._check_legal(state, layer, "enqueued layer")
         if given_name != name:
             raise ValueError(
-                f"The enqueued layer {self.position(state) + 1}, {value}, is named "
-                f"{given_name!r}, but after the layers before it the name is {name!r}; "
-                "see `LayerSpace.params`."
+                f"{what} named {given_name!r}, but after the layers before it the name is "
+                f"{name!r}; see `LayerSpace.params`."
             )
+        if value != str(layer):  # Optuna compares choices as they are written.
+            raise ValueError(f"{what} not written as in the vocabulary, {layer}.")
 
     def _claim_study(self, trial: BaseTrial) -> None:
         study = getattr(trial, "study", None)  # Fixed trials have none.
@@ -349,11 +355,11 @@ class LayerSpace(abc.ABC, Generic[State]):
             )
 
 
-def _enqueued_layers(trial: BaseTrial) -> dict[int, tuple[str, Any]]:
+def _enqueued_layers(trial: BaseTrial) -> dict[int, list[tuple[str, Any]]]:
     # Optuna has no public way to ask which parameters a trial was enqueued with.
     fixed: Mapping[str, Any] = getattr(trial, "_fixed_params", {})
-    return {
-        int(match[1]): (name, value)
-        for name, value in fixed.items()
-        if (match := LAYER_PARAMETER.fullmatch(name))
-    }
+    layers: dict[int, list[tuple[str, Any]]] = {}
+    for name, value in fixed.items():
+        if match := LAYER_PARAMETER.fullmatch(name):
+            layers.setdefault(int(match[1]), []).append((name, value))
+    return layers
