@@ -1,5 +1,6 @@
 """Architectures that are built layer by layer, and the PyTorch networks they describe."""
 
+from importlib import import_module
 from typing import Any
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ from optuna_perfpred.nas._space import LayerSpace
 
 if TYPE_CHECKING:
     from optuna_perfpred.nas._build import build
+    from optuna_perfpred.nas._train import train
 
 
 __all__ = [
@@ -47,13 +49,20 @@ __all__ = [
     "Softmax",
     "build",
     "parse_layer",
+    "train",
 ]
+
+# PyTorch is imported when a network is built or trained, not when an architecture is suggested.
+_MODULES_WITH_TORCH = {"build": "_build", "train": "_train"}
 
 
 def __getattr__(name: str) -> Any:
-    # PyTorch is imported when a network is built, not when an architecture is suggested.
-    if name == "build":
-        from optuna_perfpred.nas._build import build
-
-        return build
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _MODULES_WITH_TORCH:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        module = import_module(f"{__name__}.{_MODULES_WITH_TORCH[name]}")
+    except ImportError as error:
+        raise ImportError(
+            "Networks are built and trained with PyTorch: `pip install optuna_perfpred[nas]`."
+        ) from error
+    return getattr(module, name)

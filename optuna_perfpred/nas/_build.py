@@ -3,6 +3,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import TYPE_CHECKING
 
+from torch import nn
+
 from optuna_perfpred.nas._layers import Convolution
 from optuna_perfpred.nas._layers import Dropout
 from optuna_perfpred.nas._layers import Embedding
@@ -14,16 +16,9 @@ from optuna_perfpred.nas._layers import Pooling
 from optuna_perfpred.nas._layers import Softmax
 
 
-try:
-    import torch
-    from torch import nn
-except ImportError as error:
-    raise ImportError(
-        "Networks are built with PyTorch: `pip install optuna_perfpred[nas]`."
-    ) from error
-
-
 if TYPE_CHECKING:
+    import torch
+
     from optuna_perfpred.nas._architecture import Architecture
     from optuna_perfpred.nas._architecture import LayerShapes
 
