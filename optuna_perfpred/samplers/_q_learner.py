@@ -196,13 +196,12 @@ class QLearner:
 
 def _value(trial: FrozenTrial, sign: float) -> float | None:
     """The larger the better; :obj:`None` if the trial has no value."""
-    value: Any = trial.value
+    candidates: list[Any] = [trial.value]
     if trial.state == TrialState.PRUNED:
-        value = trial.user_attrs.get(PREDICTED_VALUE, value)
-        if value is None and trial.last_step is not None:
-            value = trial.intermediate_values[trial.last_step]
-    if not isinstance(value, int | float) or math.isnan(value):
-        return None
-    if any(constraint > 0.0 for constraint in trial.constraints.values()):
-        return -math.inf  # An infeasible trial is worse than all feasible ones.
-    return sign * value
+        candidates.insert(0, trial.user_attrs.get(PREDICTED_VALUE))
+    for value in candidates:
+        if isinstance(value, int | float) and not math.isnan(value):
+            # An infeasible trial is worse than all feasible ones.
+            feasible = all(constraint <= 0.0 for constraint in trial.constraints.values())
+            return sign * value if feasible else -math.inf
+    return None
