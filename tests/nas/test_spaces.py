@@ -420,6 +420,28 @@ def test_a_parameter_name_always_has_the_same_choices(space: LayerSpace[Any]) ->
         assert name == f"layer_{number:02d}[{space.situation(state)}]"
 
 
+@pytest.mark.parametrize("size_bins", [(), (8, 4)])
+@pytest.mark.parametrize("max_fully_connected_size", range(13))
+def test_names_tell_apart_the_sizes_from_which_fully_connected_layers_are_legal(
+    max_fully_connected_size: int, size_bins: tuple[int, ...]
+) -> None:
+    space = ConvNetSpace(
+        (1, 12, 12),
+        2,
+        max_depth=4,
+        filters=(2,),
+        filter_sizes=(1,),
+        strides=(1, 2),
+        poolings=((2, 1), (3, 1), (4, 1)),
+        fully_connected=(2,),
+        max_fully_connected_size=max_fully_connected_size,
+        size_bins=size_bins,
+    )
+    choices: dict[str, tuple[str, ...]] = {}
+    for state, legal in reachable(space).items():
+        assert choices.setdefault(space.parameter_name(state), legal) == legal
+
+
 def test_the_published_space_has_one_choice_for_each_name_at_every_depth() -> None:
     space = ConvNetSpace((3, 32, 32), 10, max_depth=18, filters=(64,), filter_sizes=(1, 3, 5))
     choices: dict[str, tuple[str, ...]] = {}
