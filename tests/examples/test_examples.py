@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from pathlib import Path
 import re
@@ -10,6 +11,8 @@ import sys
 
 import numpy as np
 import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 import pytest
 from sklearn.datasets import load_digits
 
@@ -79,3 +82,58 @@ def test_pytorch_example_trains_and_records(tmp_path):
 def test_pytorch_example_does_not_download_unasked(tmp_path):
     with pytest.raises(AssertionError, match="Dataset not found"):
         run("pytorch_fashion_mnist.py", "data", cwd=tmp_path)
+
+
+def number(pattern, output):
+    return float(re.search(pattern, output).group(1))
+
+
+def test_architecture_search_in_two_processes(tmp_path):
+    arguments = ["--data", "digits", "--workers", "2", "--trials", "9", "--epochs", "3"]
+    output = run("nas_fashion_mnist.py", *arguments, cwd=tmp_path)
+    study = optuna.load_study(
+        study_name="digits",
+        storage=JournalStorage(JournalFileBackend(str(tmp_path / "nas_fashion_mnist.journal"))),
+    )
+    assert len(study.trials) == 9
+    assert study.best_value == pytest.approx(number(r"Best accuracy ([\d.]+)", output), abs=1e-4)
+    assert study.best_value > 0.5
+    trained = [trial for trial in study.trials if trial.intermediate_values]
+    assert sum(len(trial.intermediate_values) for trial in trained) == number(
+        r"Epochs trained: (\d+) of", output
+    )
+    assert 9 - len(trained) == number(r"value was known: (\d+)", output)
+    architectures = {trial.user_attrs["architecture"] for trial in study.trials}
+    assert len(architectures) == number(r"Unique architectures: (\d+) in 9 trials", output)
+    assert f"Best architecture: {study.best_trial.user_attrs['architecture']}\n" in output
+    assert re.search(r"Greedy architecture: \[.*SM\(10\)\]\n", output)
+
+
+def test_architecture_search_reads_the_archives_of_fashion_mnist(tmp_path):
+    digits_as_fashion_mnist(tmp_path)
+    for file in tmp_path.glob("*-ubyte"):
+        (tmp_path / f"{file.name}.gz").write_bytes(gzip.compress(file.read_bytes()))
+        file.unlink()
+    arguments = ["--data", tmp_path, "--n-train", "500", "--trials", "2", "--epochs", "1"]
+    output = run("nas_fashion_mnist.py", *arguments, cwd=tmp_path)
+    assert "Epochs trained: 2 of 2 " in output
+
+
+def test_architecture_search_of_a_language_model(tmp_path):
+    arguments = ["--trials", "4", "--epochs", "2", "--n-characters", "5000"]
+    output = run("nas_language_model.py", *arguments, cwd=tmp_path)
+    study = optuna.load_study(
+        study_name="language-model", storage=f"sqlite:///{tmp_path}/nas_language_model.db"
+    )
+    assert sum(len(trial.intermediate_values) for trial in study.trials) == number(
+        r"Epochs trained: (\d+) of 8 ", output
+    )
+    assert number(r"Best perplexity ([\d.]+)", output) == pytest.approx(study.best_value, abs=1e-3)
+    # No better than chance would be the number of different characters.
+    assert 1.0 < study.best_value < 0.8 * number(r"(\d+) different", output)
+    assert f"Best architecture: {study.best_trial.user_attrs['architecture']}\n" in output
+
+    (tmp_path / "text.txt").write_text("The same again and again. " * 100)
+    arguments = ["--text", "text.txt", "--trials", "1", "--epochs", "1", "--storage"]
+    output = run("nas_language_model.py", *arguments, "sqlite:///text.db", cwd=tmp_path)
+    assert "2600 characters, 12 different ones" in output
