@@ -76,11 +76,33 @@ SPACES = {"images": SCALED, "other rules": VARIED, "language": LANGUAGE}
 SAMPLERS: dict[str, tuple[Callable[[int], BaseSampler], int, int, int]] = {
     "random": (lambda seed: RandomSampler(seed), 100, BAR, BAR),
     "TPE": (lambda seed: TPESampler(seed=seed, n_startup_trials=5), 25, 2_000, BAR),
-    "NSGA-II": (lambda seed: NSGAIISampler(seed=seed, population_size=10), 50, 4_000, BAR),
-    "NSGA-III": (lambda seed: NSGAIIISampler(seed=seed, population_size=10), 50, 1_000, BAR),
-    "QMC": (lambda seed: QMCSampler(seed=seed, scramble=True), 50, 1_000, BAR),
+    # By default they mutate one of the parameters that all trials share, which is all there is to
+    # inherit where the first layer alone is shared.
+    "NSGA-II": (
+        lambda seed: NSGAIISampler(seed=seed, population_size=10, mutation_prob=0.1),
+        50,
+        4_000,
+        BAR,
+    ),
+    "NSGA-III": (
+        lambda seed: NSGAIIISampler(seed=seed + 10**6, population_size=10, mutation_prob=0.1),
+        50,
+        1_000,
+        BAR,
+    ),
+    "QMC": (
+        lambda seed: QMCSampler(seed=seed, scramble=True, warn_independent_sampling=False),
+        50,
+        1_000,
+        BAR,
+    ),
     # It leaves choices to its independent sampler, and so architectures to a random one.
-    "CMA-ES": (lambda seed: CmaEsSampler(seed=seed), 50, 1_000, BAR),
+    "CMA-ES": (
+        lambda seed: CmaEsSampler(seed=seed + 2 * 10**6, warn_independent_sampling=False),
+        50,
+        1_000,
+        BAR,
+    ),
     # It needs 20 to 50 ms for a trial, so that 10,000 in each space would take half an hour.
     "GP": (
         lambda seed: GPSampler(seed=seed, n_startup_trials=5, warn_independent_sampling=False),
