@@ -201,7 +201,7 @@ def search(args: Args, sampler_name: str, pruned: bool, seed: int) -> Result:
         for trial in trials
     ]
     best = np.maximum.accumulate(completed)
-    last = suggested[-(args.n_trials // 10) :]
+    last = suggested[-max(1, args.n_trials // 10) :]
     return Result(
         last_tenth=float(np.mean([problem.final_value(architecture) for architecture in last])),
         best=float(best[-1]),

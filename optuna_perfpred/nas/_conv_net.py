@@ -228,7 +228,7 @@ class ConvNetSpace(LayerSpace[ConvNetState]):
         return f"{state.last.code if state.last else 'input'},{sizes}"
 
     def agent_state(self, state: ConvNetState) -> tuple[int, str, str]:
-        """The published state: the position, the last layer and the size's bin.
+        """The published state: the position, the last layer and the size's bin (table 1).
 
         Args:
             state:
@@ -236,9 +236,10 @@ class ConvNetSpace(LayerSpace[ConvNetState]):
 
         Returns:
             For instance ``(3, "C(64,3,1)", "<=8")``; the position is the number of layers so far.
+            After fully connected layers their number takes the place of the size's bin.
         """
         if isinstance(state.last, FullyConnected):
-            return state.position, str(state.last), ""
+            return state.position, str(state.last), f"{state.consecutive} in a row"
         size = _size(state)
         bins = [f"<={bound}" for bound in self._size_bins if size <= bound]
         last = str(state.last) if state.last else "input"

@@ -204,6 +204,11 @@ class LayerSpace(abc.ABC, Generic[State]):
         layers: list[Layer] = []
         state = self.initial_state
         while not self.is_end(state):
+            if self.position(state) != len(layers):
+                raise ValueError(
+                    f"The position of a state must be the number of layers, {len(layers)}, but "
+                    f"{self!r} gives {self.position(state)}."
+                )
             legal = {str(layer): layer for layer in self.legal_layers(state)}
             name = self.parameter_name(state)
             for given_name, value in enqueued.pop(len(layers) + 1, ()):

@@ -24,6 +24,11 @@ _PUBLISHED = (
     (0.1, 150),
 )
 
+# Shares of a study's trials. The published schedule explores at random for more than half of its
+# length; on recorded networks of the same space, at 150 and 500 trials, the last architectures of
+# this one are better and its best one is as good.
+_SHORT = ((1.0, 0.1), (0.5, 0.225), (0.3, 0.225), (0.2, 0.225), (0.1, 0.225))
+
 
 class EpsilonSchedule:
     """The probability of exploring by the number of unique architectures trained so far.
@@ -53,8 +58,8 @@ class EpsilonSchedule:
         if n_trials is not None and (not isinstance(n_trials, int) or n_trials < 1):
             raise ValueError(f"`n_trials` must be a positive integer, but got {n_trials=}.")
         if schedule == "auto":
-            scale = (n_trials or default_n_trials) / sum(number for _, number in _PUBLISHED)
-            pairs: Sequence[tuple[float, float]] = [(e, scale * n) for e, n in _PUBLISHED]
+            length = n_trials or default_n_trials
+            pairs: Sequence[tuple[float, float]] = [(e, share * length) for e, share in _SHORT]
         elif schedule == "published":
             pairs = _PUBLISHED
         elif isinstance(schedule, str):

@@ -87,11 +87,12 @@ class QLearningSampler(BaseSampler):
         initial_q:
             The value of a layer that was never tried. 0.5, as published, is the mean reward.
         epsilon_schedule:
-            ε by the number of unique architectures among the finished trials. ``"published"`` is
-            that of the paper: 1.0 for 1500 architectures, .9, .8 and .7 for 100 each and .6 to .1
-            for 150 each, then .1. ``"auto"`` is the same scaled to ``n_trials`` in all. Or pairs
-            of an ε and a number of architectures, for instance ``[(1.0, 50), (0.1, 50)]``; the
-            last ε stays.
+            ε by the number of unique architectures among the finished trials. ``"auto"`` is 1.0
+            for a tenth of ``n_trials`` and .5, .3, .2 and .1 for equal parts of the rest, for
+            studies of some hundred trials. ``"published"`` is that of the paper: 1.0 for 1500
+            architectures, .9, .8 and .7 for 100 each and .6 to .1 for 150 each. Or pairs of an ε
+            and a number of architectures, for instance ``[(1.0, 50), (0.1, 50)]``. The last ε
+            stays.
         n_trials:
             The length of the study, for ``"auto"``; 200 if :obj:`None`. Pairs must sum to it
             unless it is :obj:`None`.

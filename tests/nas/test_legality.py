@@ -209,18 +209,6 @@ def test_architectures_of_the_published_space_are_legal_and_train() -> None:
         assert_trains(architecture)
 
 
-def test_a_cmaes_search_beside_the_layers_leaves_them_legal() -> None:
-    pytest.importorskip("cmaes")
-    space = SCALED.space()
-    study = optuna.create_study(sampler=CmaEsSampler(seed=0, warn_independent_sampling=False))
-    for _ in range(50):
-        trial = study.ask()
-        rates = [trial.suggest_float(name, 0.0, 1.0) for name in ("rate", "momentum")]
-        architecture = space.suggest(trial)
-        assert SCALED.is_legal(str(architecture))
-        study.tell(trial, value_of(architecture) + sum(rates))
-
-
 def all_architectures(space: LayerSpace[Any]) -> set[str]:
     """All of a finite space, by walking what is legal."""
     found = set()

@@ -520,7 +520,7 @@ def test_parameters_are_named_by_position_kind_and_size() -> None:
 
 def test_an_agent_sees_the_published_state() -> None:
     architecture = PUBLISHED.parse(
-        "[C(64,3,1), P(5,3), C(128,3,1), P(2,2), C(64,1,1), P(2,2), FC(256), SM(10)]"
+        "[C(64,3,1), P(5,3), C(128,3,1), P(2,2), C(64,1,1), P(2,2), FC(256), FC(256), SM(10)]"
     )
     states = [PUBLISHED.agent_state(state) for state, _ in PUBLISHED.trajectory(architecture)]
     assert states == [
@@ -531,7 +531,8 @@ def test_an_agent_sees_the_published_state() -> None:
         (4, "P(2,2)", "<=8"),
         (5, "C(64,1,1)", "<=8"),
         (6, "P(2,2)", "<=4"),
-        (7, "FC(256)", ""),
+        (7, "FC(256)", "1 in a row"),
+        (8, "FC(256)", "2 in a row"),
     ]
 
 

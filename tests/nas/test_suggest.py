@@ -334,6 +334,15 @@ def test_a_space_that_runs_into_a_dead_end_names_the_rules_that_end_it() -> None
         Endless(rule).suggest(study.ask())
 
 
+def test_a_space_that_does_not_count_its_layers_is_told() -> None:
+    class Stuck(Chain):
+        def next_state(self, state: int, layer: Layer) -> int:
+            return state
+
+    with pytest.raises(ValueError, match="must be the number of layers, 1, but"):
+        Stuck(lambda state, layer: None).suggest(new_study().ask())
+
+
 def test_a_space_without_layers_cannot_end() -> None:
     class Nothing(Chain):
         vocabulary = ()
