@@ -9,7 +9,7 @@ default arguments on the same space and the same number of trials:
 - epochs: of all trainings together.
 
     python benchmarks/nas.py surrogate --curves DIR/metaqnn_cifar10 [--rule FILE]
-        [--n-trials 500] [--n-seeds 10] [--jobs 2]
+        [--n-trials 500] [--n-seeds 20] [--jobs 2]
 
 searches the published space. Networks that were recorded have their recorded curves, the others
 are valued by a regression on their layers, whose R² is printed; see `_nas_surrogate.py`. The
@@ -195,7 +195,12 @@ def search(args: Args, sampler_name: str, pruned: bool, seed: int) -> Result:
 
     study.optimize(objective, n_trials=args.n_trials)
     trials = study.get_trials(deepcopy=False)
-    n_epochs = np.cumsum([len(trial.intermediate_values) for trial in trials])
+    n_epochs = np.cumsum(
+        [
+            0 if "perfpred:reused_trial" in trial.user_attrs else len(trial.intermediate_values)
+            for trial in trials
+        ]
+    )
     completed = [
         trial.value if trial.state == optuna.trial.TrialState.COMPLETE else -np.inf
         for trial in trials
@@ -223,7 +228,7 @@ class Args(argparse.Namespace):
 def parse_args() -> Args:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     problems = parser.add_subparsers(dest="problem", required=True)
-    for name, n_trials, n_seeds in (("surrogate", 500, 10), ("digits", 80, 3)):
+    for name, n_trials, n_seeds in (("surrogate", 500, 20), ("digits", 80, 3)):
         problem = problems.add_parser(name)
         problem.add_argument("--n-trials", type=int, default=n_trials)
         problem.add_argument("--n-seeds", type=int, default=n_seeds)

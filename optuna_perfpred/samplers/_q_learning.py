@@ -4,6 +4,7 @@ import threading
 from typing import Any
 from typing import TYPE_CHECKING
 
+from optuna import TrialPruned
 from optuna.distributions import CategoricalDistribution
 from optuna.samplers import BaseSampler
 from optuna.samplers import TPESampler
@@ -13,7 +14,10 @@ from optuna.trial import TrialState
 from optuna_perfpred.history import LAYER_PARAMETER
 from optuna_perfpred.history import PerStudy
 from optuna_perfpred.nas import Architecture
+from optuna_perfpred.pruners._assessment import PREDICTED_VALUE
 from optuna_perfpred.samplers._epsilon_schedule import EpsilonSchedule
+from optuna_perfpred.samplers._known import find_known
+from optuna_perfpred.samplers._known import REUSED
 from optuna_perfpred.samplers._q_learner import QLearner
 from optuna_perfpred.samplers._q_table import QTable
 
@@ -30,9 +34,6 @@ if TYPE_CHECKING:
     from optuna_perfpred.nas import Layer
     from optuna_perfpred.nas import LayerSpace
 
-
-REUSED = "perfpred:reused_value_of_trial"
-"""User attribute of a trial that was not trained: the number of the trial whose value it has."""
 
 _DEFAULT_N_TRIALS = 200
 
@@ -88,8 +89,8 @@ class QLearningSampler(BaseSampler):
             The value of a layer that was never tried. 0.5, as published, is the mean reward.
         epsilon_schedule:
             ε by the number of unique architectures among the finished trials. ``"auto"`` is 1.0
-            for a tenth of ``n_trials`` and .5, .3, .2 and .1 for equal parts of the rest, for
-            studies of some hundred trials. ``"published"`` is that of the paper: 1.0 for 1500
+            for a fifth of ``n_trials``, .8, .6, .5, .4, .3 and .2 for a tenth each and .1 for the
+            last fifth, which suits studies of some hundred trials. ``"published"`` is that of the paper: 1.0 for 1500
             architectures, .9, .8 and .7 for 100 each and .6 to .1 for 150 each. Or pairs of an ε
             and a number of architectures, for instance ``[(1.0, 50), (0.1, 50)]``. The last ε
             stays.
@@ -100,8 +101,8 @@ class QLearningSampler(BaseSampler):
             Number of earlier architectures, drawn with replacement, that are learned from again
             after each trial. The default is the published one.
         reuse_known:
-            Whether :meth:`known_value` gives the values of architectures that are known. As
-            published, a known architecture is not trained again; its reward is replayed.
+            Whether :meth:`known_value` knows architectures that were trained before. As
+            published, these are not trained again; their reward is replayed.
         seed:
             Seed of the exploration, and of the default ``independent_sampler``. The table does
             not depend on it.
@@ -220,7 +221,9 @@ class QLearningSampler(BaseSampler):
             if (value := sampler.known_value(trial, architecture)) is not None:
                 return value
 
-        and the trial gets the user attribute ``perfpred:reused_value_of_trial``.
+        and nothing is trained twice: what was completed has its value, and what was pruned is
+        pruned at once and teaches the same reward again. The trial gets the user attribute
+        ``perfpred:reused_trial``, the number of the one that was trained.
 
         Args:
             trial:
@@ -230,16 +233,27 @@ class QLearningSampler(BaseSampler):
 
         Returns:
             The value of the first completed trial with this architecture, whatever its other
-            parameters; :obj:`None` if there is none, or ``reuse_known`` is :obj:`False`.
+            parameters; :obj:`None` if the architecture is new, or ``reuse_known`` is
+            :obj:`False`.
+
+        Raises:
+            :exc:`optuna.TrialPruned`:
+                If trials with this architecture were pruned and none was completed. The last
+                value of the first of them is reported again and its predicted value recorded.
         """
         if not self._reuse_known:
             return None
-        notation = str(architecture)
-        for known in trial.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-            if known.user_attrs.get("architecture") == notation and known.value is not None:
-                trial.set_user_attr(REUSED, known.number)
-                return known.value
-        return None
+        known = find_known(trial.study, str(architecture))
+        if known is None:
+            return None
+        trial.set_user_attr(REUSED, known.number)
+        if known.state == TrialState.COMPLETE:
+            return known.value
+        if PREDICTED_VALUE in known.user_attrs:
+            trial.set_user_attr(PREDICTED_VALUE, known.user_attrs[PREDICTED_VALUE])
+        if known.last_step is not None:
+            trial.report(known.intermediate_values[known.last_step], known.last_step)
+        raise TrialPruned(f"The architecture was pruned before, in trial {known.number}.")
 
     def q_table(self, study: Study | None = None) -> dict[Hashable, dict[str, float]]:
         """The Q-values of all states that finished trials passed.

@@ -35,7 +35,7 @@ def test_it_finds_better_architectures_than_chance():
 
 def test_the_greedy_architecture_is_a_good_one():
     study = search(200)
-    values = [trial.value for trial in study.trials]
+    values = [trial.value for trial in search(200, RandomSampler(seed=1)).trials]
     assert value_of(study.sampler.best_architecture(study)) > np.quantile(values, 0.8)
 
 
@@ -78,9 +78,10 @@ def _params(study):
         ([(1.0, 10), (0.2, 10)], 10, 0.2, {}),
         ([(1.0, 10), (0.2, 10)], 40, 0.2, {"n_trials": 20}),
         ("published", 40, 1.0, {}),
-        ("auto", 9, 1.0, {"n_trials": 100}),
-        ("auto", 40, 0.3, {"n_trials": 100}),
-        ("auto", 15, 1.0, {}),
+        ("auto", 19, 1.0, {"n_trials": 100}),
+        ("auto", 40, 0.5, {"n_trials": 100}),
+        ("auto", 39, 1.0, {}),
+        ("auto", 60, 0.6, {}),
         ("auto", 40, 0.1, {"n_trials": 40}),
     ],
 )
@@ -156,7 +157,8 @@ def test_foreign_parameters_may_come_between_the_layers_and_are_optimized():
     assert study.best_params["momentum"] == pytest.approx(0.7, abs=0.15)
 
 
-def test_known_value_is_that_of_the_first_completed_trial():
+def reusing_study(n_pruned):
+    """Train the same architecture four times, and another one twice; give what was trained."""
     sampler = QLearningSampler(SPACE, reuse_known=True, seed=0)
     study = optuna.create_study(direction="maximize", sampler=sampler)
     trained = []
@@ -166,22 +168,47 @@ def test_known_value_is_that_of_the_first_completed_trial():
         known = sampler.known_value(trial, architecture)
         if known is not None:
             return known
-        trained.append(architecture)
-        if architecture.num_layers == 2 and trial.number == 0:
+        trained.append(trial.number)
+        trial.report(0.1 * trial.number, 1)
+        trial.report(0.2 * trial.number, 2)
+        if trial.number < n_pruned:
+            trial.set_user_attr("perfpred:predicted_value", 0.5)
             raise optuna.TrialPruned
         return float(trial.number)
 
-    for notation in (*["[C(4,1,1), SM(10)]"] * 3, *["[C(8,1,1), SM(10)]"] * 2):
+    for notation in (*["[C(4,1,1), SM(10)]"] * 4, *["[C(8,1,1), SM(10)]"] * 2):
         study.enqueue_trial(SPACE.params(notation))
-    study.optimize(reusing, n_trials=5)
-    assert [trial.value for trial in study.trials] == [None, 1.0, 1.0, 3.0, 3.0]
-    assert [str(architecture) for architecture in trained] == [
-        "[C(4,1,1), SM(10)]",
-        "[C(4,1,1), SM(10)]",
-        "[C(8,1,1), SM(10)]",
-    ]
-    attrs = [trial.user_attrs.get("perfpred:reused_value_of_trial") for trial in study.trials]
-    assert attrs == [None, None, 1, None, 3]
+    study.optimize(reusing, n_trials=6)
+    return study, trained
+
+
+def test_an_architecture_that_was_completed_has_its_value():
+    study, trained = reusing_study(n_pruned=0)
+    assert trained == [0, 4]
+    assert [trial.value for trial in study.trials] == [0.0, 0.0, 0.0, 0.0, 4.0, 4.0]
+    attrs = [trial.user_attrs.get("perfpred:reused_trial") for trial in study.trials]
+    assert attrs == [None, 0, 0, 0, None, 4]
+
+
+def test_an_architecture_that_was_pruned_is_pruned_at_once_and_teaches_the_same():
+    study, trained = reusing_study(n_pruned=2)
+    assert trained == [0, 4]
+    assert [trial.state for trial in study.trials[:4]] == [TrialState.PRUNED] * 4
+    for trial in study.trials[1:4]:
+        assert trial.intermediate_values == {2: 0.0}
+        assert trial.user_attrs["perfpred:predicted_value"] == 0.5
+        assert trial.user_attrs["perfpred:reused_trial"] == 0
+
+
+def test_a_completed_trial_is_known_before_a_pruned_one():
+    study, _ = reusing_study(n_pruned=1)
+    study.enqueue_trial(SPACE.params("[C(4,1,1), SM(10)]"))
+    trial = study.ask()
+    SPACE.suggest(trial)
+    study.tell(trial, 7.0)  # Trained again, without asking.
+    study.enqueue_trial(SPACE.params("[C(4,1,1), SM(10)]"))
+    trial = study.ask()
+    assert study.sampler.known_value(trial, SPACE.suggest(trial)) == 7.0
 
 
 def test_without_reuse_known_there_is_no_known_value():
