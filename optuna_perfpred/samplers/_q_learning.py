@@ -90,10 +90,10 @@ class QLearningSampler(BaseSampler):
         epsilon_schedule:
             ε by the number of unique architectures among the finished trials. ``"auto"`` is 1.0
             for a fifth of ``n_trials``, .8, .6, .5, .4, .3 and .2 for a tenth each and .1 for the
-            last fifth, which suits studies of some hundred trials. ``"published"`` is that of the paper: 1.0 for 1500
-            architectures, .9, .8 and .7 for 100 each and .6 to .1 for 150 each. Or pairs of an ε
-            and a number of architectures, for instance ``[(1.0, 50), (0.1, 50)]``. The last ε
-            stays.
+            last fifth, which suits studies of some hundred trials. ``"published"`` is that of the
+            paper: 1.0 for 1500 architectures, .9, .8 and .7 for 100 each and .6 to .1 for 150
+            each. Or pairs of an ε and a number of architectures, for instance
+            ``[(1.0, 50), (0.1, 50)]``. The last ε stays.
         n_trials:
             The length of the study, for ``"auto"``; 200 if :obj:`None`. Pairs must sum to it
             unless it is :obj:`None`.

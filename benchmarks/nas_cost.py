@@ -1,0 +1,120 @@
+"""What it costs to ask for an architecture of 12 layers.
+
+    python benchmarks/nas_cost.py [--n-finished 100 1000 3000 10000]
+
+Milliseconds that `study.ask` and `space.suggest` take together in a study with that many finished
+trials, the mean of 20 trials, each of which is finished before the next one is asked for; beside
+them what reading the finished trials costs, as `MedianPruner` does at each check; and the seconds
+in which a worker that starts learns them all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from tempfile import TemporaryDirectory
+import time
+
+
+os.environ["OMP_NUM_THREADS"] = "1"  # Before numpy is imported.
+
+import numpy as np
+import optuna
+from optuna.distributions import CategoricalDistribution
+from optuna.samplers import RandomSampler
+from optuna.samplers import TPESampler
+from optuna.trial import create_trial
+from optuna.trial import TrialState
+
+from optuna_perfpred import ConvNetSpace
+from optuna_perfpred import QLearningSampler
+from optuna_perfpred.nas import ConvNetState
+from optuna_perfpred.nas import Layer
+from optuna_perfpred.nas import Softmax
+
+
+N_ASKED = 20
+DEPTH = 12
+
+
+class DeepSpace(ConvNetSpace):
+    """Networks that all have as many layers."""
+
+    def violation(self, state: ConvNetState, layer: Layer) -> str | None:
+        if isinstance(layer, Softmax) and state.position < DEPTH - 1:
+            return f"a network has {DEPTH} layers"
+        return super().violation(state, layer)
+
+
+def finished_trials(space: DeepSpace, n_trials: int) -> list[optuna.trial.FrozenTrial]:
+    """Random architectures with random values."""
+    rng = np.random.default_rng(0)
+    trials = []
+    for _ in range(n_trials):
+        params, distributions = {}, {}
+        state = space.initial_state
+        while not space.is_end(state):
+            legal = space.legal_layers(state)
+            layer = legal[rng.integers(len(legal))]
+            name = space.parameter_name(state)
+            params[name] = str(layer)
+            distributions[name] = CategoricalDistribution([str(la) for la in legal])
+            state = space.next_state(state, layer)
+        trials.append(
+            create_trial(value=rng.uniform(), params=params, distributions=distributions)
+        )
+    return trials
+
+
+def seconds_to_ask(study: optuna.Study, space: DeepSpace) -> float:
+    start = time.perf_counter()
+    trial = study.ask()
+    architecture = space.suggest(trial)
+    seconds = time.perf_counter() - start
+    assert architecture.num_layers == DEPTH
+    study.tell(trial, trial.number % 7)
+    return seconds
+
+
+def seconds_to_read(study: optuna.Study) -> float:
+    start = time.perf_counter()
+    study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return time.perf_counter() - start
+
+
+def measure(space: DeepSpace, storage: str | None, n_finished: int) -> list[str]:
+    study = optuna.create_study(storage=storage)
+    study.add_trials(finished_trials(space, n_finished))
+    cells = []
+    for sampler in (RandomSampler(seed=0), TPESampler(seed=0), QLearningSampler(space, seed=0)):
+        study.sampler = sampler
+        first = seconds_to_ask(study, space)
+        cells.append(
+            f"{1e3 * np.mean([seconds_to_ask(study, space) for _ in range(N_ASKED)]):.1f}"
+        )
+    reading = 1e3 * np.mean([seconds_to_read(study) for _ in range(N_ASKED)])
+    return [*cells, f"{reading:.1f}", f"{first:.1f}"]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--n-finished", type=int, nargs="+", default=[100, 1000, 3000, 10000])
+    args = parser.parse_args()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    space = DeepSpace(
+        (3, 32, 32), 10, max_depth=DEPTH - 1, fully_connected=(), terminations=("SM",)
+    )
+    header = ["storage", "finished trials", "random, ms", "TPE, ms", "Q-learning, ms"]
+    header += ["reading the trials, ms", "a new worker's first, s"]
+    print("|", " | ".join(header), "|")
+    print("|", " | ".join(["---"] * len(header)), "|")
+    for name in ("in memory", "SQLite"):
+        for n_finished in args.n_finished:
+            with TemporaryDirectory() as folder:
+                storage = None if name == "in memory" else f"sqlite:///{folder}/study.db"
+                cells = measure(space, storage, n_finished)
+            print("|", " | ".join([name, str(n_finished), *cells]), "|", flush=True)
+
+
+if __name__ == "__main__":
+    main()
