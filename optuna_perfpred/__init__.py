@@ -8,6 +8,7 @@ from optuna_perfpred.predictors import LastSeenValue
 from optuna_perfpred.predictors import SequentialRegression
 from optuna_perfpred.pruners import PerformancePredictionPruner
 from optuna_perfpred.pruners import StoppingRule
+from optuna_perfpred.samplers import PredictedValueSampler
 from optuna_perfpred.samplers import QLearningSampler
 
 
@@ -19,6 +20,7 @@ __all__ = [
     "Forecast",
     "LastSeenValue",
     "PerformancePredictionPruner",
+    "PredictedValueSampler",
     "QLearningSampler",
     "RecurrentSpace",
     "SequentialRegression",

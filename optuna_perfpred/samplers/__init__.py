@@ -1,6 +1,7 @@
 """Samplers that learn from what the pruner foresees."""
 
+from optuna_perfpred.samplers._predicted_value import PredictedValueSampler
 from optuna_perfpred.samplers._q_learning import QLearningSampler
 
 
-__all__ = ["QLearningSampler"]
+__all__ = ["PredictedValueSampler", "QLearningSampler"]

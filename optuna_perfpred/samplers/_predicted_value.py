@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+from typing import Any
+from typing import TYPE_CHECKING
+
+from optuna.samplers import BaseSampler
+from optuna.trial import TrialState
+
+from optuna_perfpred.history import PerStudy
+from optuna_perfpred.samplers._predicted_study import Finishes
+from optuna_perfpred.samplers._predicted_study import PredictedStudy
+from optuna_perfpred.samplers._predicted_study import read_predicted_value
+
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from optuna.distributions import BaseDistribution
+    from optuna.study import Study
+    from optuna.trial import FrozenTrial
+
+
+class PredictedValueSampler(BaseSampler):
+    """Sampler that lets another one learn from the predicted values of pruned trials.
+
+    Optuna's samplers do not know what a pruned trial is worth. Most of them, such as
+    :class:`~optuna.samplers.GPSampler`, ignore it and propose the like again;
+    :class:`~optuna.samplers.TPESampler` ranks it by the step that it reached and the last value
+    that it reported, behind all completed ones.
+    :class:`~optuna_perfpred.PerformancePredictionPruner` predicts the value at which the trial
+    would have finished, and this sampler shows the wrapped one the study as if it had: as a
+    completed trial with this value. It is how Baker et al. use predictions in a search:
+    "Accelerating Neural Architecture Search using Performance Prediction",
+    `arXiv:1705.10823 <https://arxiv.org/abs/1705.10823>`__, section 4.
+
+    The storage is not touched: for everybody else, :attr:`optuna.Study.best_trial` included, the
+    trials stay pruned. A pruned trial stays so for the wrapped sampler too
+
+    - if its user attribute ``perfpred:predicted_value`` is missing or not a finite number, as when
+      another pruner pruned it without a forecast. An objective that knows better may set it, by
+      :meth:`optuna.trial.Trial.set_user_attr`, before it raises :exc:`optuna.TrialPruned`;
+    - as long as no trial is complete;
+    - if it was pruned before the objective set the constraints that completed trials have.
+
+    In multi-objective studies, in which Optuna does not prune, the wrapped sampler is on its own.
+
+    .. note::
+        Samplers that read the storage directly see the pruned trials. Of Optuna's, these are
+        :class:`~optuna.samplers.GridSampler` and :class:`~optuna.samplers.BruteForceSampler`, for
+        which a finished trial is a finished trial whatever its value.
+
+    Example:
+
+        .. testcode::
+
+            import optuna
+
+            from optuna_perfpred import PerformancePredictionPruner
+            from optuna_perfpred import PredictedValueSampler
+
+
+            def objective(trial):
+                x = trial.suggest_float("x", -1.0, 1.0)
+                for step in range(20):
+                    value = x**2 + 0.9**step
+                    trial.report(value, step)
+                    if trial.should_prune():
+                        raise optuna.TrialPruned()
+                return value
+
+
+            study = optuna.create_study(
+                sampler=PredictedValueSampler(optuna.samplers.TPESampler()),
+                pruner=PerformancePredictionPruner(),
+            )
+            study.optimize(objective, n_trials=30)
+
+    Args:
+        base_sampler:
+            Any sampler.
+
+    Raises:
+        :exc:`ValueError`:
+            If ``base_sampler`` is not a sampler.
+    """
+
+    def __init__(self, base_sampler: BaseSampler) -> None:
+        if not isinstance(base_sampler, BaseSampler):
+            raise ValueError(f"`base_sampler` must be an Optuna sampler, but got {base_sampler=}.")
+        self._base_sampler = base_sampler
+        self._finishes = PerStudy(lambda _: Finishes())
+
+    def __str__(self) -> str:
+        return f"{type(self).__name__}({self._base_sampler})"
+
+    def reseed_rng(self) -> None:
+        self._base_sampler.reseed_rng()
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return self._base_sampler.infer_relative_search_space(self._show(study), trial)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return self._base_sampler.sample_relative(self._show(study), trial, search_space)
+
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        return self._base_sampler.sample_independent(
+            self._show(study), trial, param_name, param_distribution
+        )
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        self._base_sampler.before_trial(self._show(study), trial)
+
+    def after_trial(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        shown = self._show(study)
+        predicted = read_predicted_value(trial) if state == TrialState.PRUNED else None
+        if predicted is not None:
+            state, values = TrialState.COMPLETE, [predicted]
+        self._base_sampler.after_trial(shown, trial, state, values)
+
+    def _show(self, study: Study) -> Study:
+        if study._is_multi_objective():
+            return study
+        return PredictedStudy(study, self._finishes.of(study))
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The rest can be read from the storage again.
+        return {"base_sampler": self._base_sampler}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["base_sampler"])  # type: ignore[misc]
