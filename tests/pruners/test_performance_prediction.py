@@ -5,11 +5,7 @@ import math
 
 import numpy as np
 import optuna
-from optuna.pruners import HyperbandPruner
-from optuna.pruners import MedianPruner
 from optuna.pruners import NopPruner
-from optuna.pruners import PatientPruner
-from optuna.pruners import ThresholdPruner
 from optuna.trial import create_trial
 import pytest
 
@@ -205,31 +201,6 @@ def test_either_pruner_may_prune_when_there_is_a_forecast():
     always = study_with(PerformancePredictionPruner(wrapped_pruner=AlwaysPruner()))
     assert run(always, 0.99) == 0
     assert "perfpred:predicted_value" in always.trials[-1].user_attrs
-
-
-@pytest.mark.parametrize("wrapped", [MedianPruner(), HyperbandPruner(), ThresholdPruner(upper=2)])
-def test_stock_pruners_can_be_wrapped(wrapped):
-    study = study_with(PerformancePredictionPruner(wrapped_pruner=wrapped))
-    assert run(study, 0.1) is not None
-    assert run(study, 0.99) is None
-
-
-@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
-def test_it_can_be_wrapped_by_a_patient_pruner():
-    study = study_with(PatientPruner(PerformancePredictionPruner(), patience=2))
-    assert run(study, 0.1, curve=[0.001 * step for step in range(N_STEPS)]) is None
-    assert run(study, 0.1, curve=[-0.001 * step for step in range(N_STEPS)]) == 3
-
-
-def test_it_decides_the_same_in_a_bracket_of_hyperband():
-    class Bracketed(HyperbandPruner):
-        def prune(self, study, trial):
-            return inner.prune(self._create_bracket_study(study, 0), trial)
-
-    inner = PerformancePredictionPruner()
-    pruner = Bracketed(max_resource=N_STEPS)
-    pruner._try_initialization(optuna.create_study())
-    assert run(study_with(pruner), 0.1) == run(study_with(PerformancePredictionPruner()), 0.1)
 
 
 def test_earlier_studies_are_learned_from():
