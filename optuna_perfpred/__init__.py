@@ -6,6 +6,7 @@ from optuna_perfpred.predictors import CurvePredictor
 from optuna_perfpred.predictors import Forecast
 from optuna_perfpred.predictors import LastSeenValue
 from optuna_perfpred.predictors import SequentialRegression
+from optuna_perfpred.pruners import FastHyperbandPruner
 from optuna_perfpred.pruners import PerformancePredictionPruner
 from optuna_perfpred.pruners import StoppingRule
 from optuna_perfpred.samplers import PredictedValueSampler
@@ -17,6 +18,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ConvNetSpace",
     "CurvePredictor",
+    "FastHyperbandPruner",
     "Forecast",
     "LastSeenValue",
     "PerformancePredictionPruner",

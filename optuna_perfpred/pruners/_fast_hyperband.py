@@ -1,0 +1,428 @@
+from __future__ import annotations
+
+import heapq
+import logging
+import math
+import threading
+from typing import Any
+from typing import NamedTuple
+from typing import TYPE_CHECKING
+import warnings
+
+from optuna.pruners import HyperbandPruner
+from optuna.pruners._successive_halving import _completed_rung_key
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
+
+from optuna_perfpred.history import PerStudy
+from optuna_perfpred.history import read_record
+from optuna_perfpred.predictors import CurvePredictor
+from optuna_perfpred.pruners._arguments import check_at_least
+from optuna_perfpred.pruners._arguments import read_earlier_studies
+from optuna_perfpred.pruners._assessment import Assessment
+from optuna_perfpred.pruners._rung_assessment import RungAssessment
+from optuna_perfpred.pruners._rung_forecasts import PredictorForecasts
+from optuna_perfpred.pruners._rung_forecasts import Question
+from optuna_perfpred.pruners._rung_forecasts import RuleForecasts
+from optuna_perfpred.pruners._rung_history import FinishedTrials
+from optuna_perfpred.pruners._rung_history import RungHistory
+from optuna_perfpred.pruners._schedule import n_learned_from
+from optuna_perfpred.pruners._stopping_rule import N_RECENT
+from optuna_perfpred.pruners._stopping_rule import StoppingRule
+
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from optuna.study import Study
+    from optuna.trial import FrozenTrial
+
+    from optuna_perfpred.history import CurveRecord
+
+
+# A system attribute of a trial that was cut. Upstream takes the result of a rung, which such a
+# trial has too, for a promotion if the trial goes on nevertheless.
+_CUT = "perfpred:cut"
+
+_logger = logging.getLogger(__name__)
+
+
+class FastHyperbandPruner(HyperbandPruner):
+    """Hyperband that stops a trial as soon as it will hardly be promoted from its rung.
+
+    Between two rungs :class:`~optuna.pruners.HyperbandPruner` trains every trial to the next one.
+    This one forecasts, at each step, the value that the trial will have there, and cuts it if it
+    will hardly be among the best that this rung promotes. After the last rung, it forecasts the
+    final value and cuts the trial if that will hardly beat the best completed trial of all
+    brackets. This is f-Hyperband of Baker et al., "Accelerating Neural Architecture Search using
+    Performance Prediction", `arXiv:1705.10823 <https://arxiv.org/abs/1705.10823>`__, section 5,
+    with the pseudo-code of its first author's thesis (MIT, chapter 4). Brackets, rungs and
+    promotions are those of Hyperband, and samplers see the trials of one bracket as they do with
+    it.
+
+    The published algorithm is synchronous: it knows how many trials of a rung will be promoted.
+    Optuna's halving is not. Here, a rung's results are those known so far in its bracket, and the
+    number of trials that it promotes is that by which Optuna would judge the trial if it were at
+    the horizon now: one in ``reduction_factor`` of them and itself, at least one. A trial is cut
+    only if as many results exist. As published, a cut trial counts with its predicted value as
+    its result of the rung, so that the rung promotes as many as it would without cuts; it never
+    counts for more than the value that it was not to reach.
+
+    It learns from every curve that ever reached a rung's horizon, in any bracket, whatever became
+    of the trial later, and refits when their number has grown by a tenth.
+
+    A trial that it cuts gets the user attributes ``perfpred:predicted_value`` and
+    ``perfpred:predicted_std`` (of the value at the end of its rung),
+    ``perfpred:probability_of_beating_best`` (of beating what decides there), ``perfpred:step``
+    and ``perfpred:reason``. What fails is warned of once, and the trial goes on as with
+    Hyperband. Threads may share it.
+
+    Example:
+
+        .. testcode::
+
+            import optuna
+
+            from optuna_perfpred import FastHyperbandPruner
+
+
+            def objective(trial):
+                rate = trial.suggest_float("rate", 0.01, 1.0, log=True)
+                for step in range(81):
+                    trial.report(rate * 0.9**step, step)
+                    if trial.should_prune():
+                        raise optuna.TrialPruned()
+                return rate * 0.9**80
+
+
+            study = optuna.create_study(pruner=FastHyperbandPruner(max_resource=81))
+            study.optimize(objective, n_trials=30)
+
+    Args:
+        min_resource:
+            As of :class:`~optuna.pruners.HyperbandPruner`, as are the next three.
+        max_resource:
+            The number of steps of a full training, or ``"auto"``.
+        reduction_factor:
+            η of Hyperband.
+        bootstrap_count:
+            Number of results that a rung needs before a trial is promoted.
+        confidence:
+            Δ of the paper, between 0 and 1: a trial is cut if it will fail with at least this
+            probability. The default of 0.9 loses nothing on recorded curves: a wrong cut matters
+            only if the trial would have won all the rungs that follow.
+        offset:
+            δ of the paper, in the unit of the objective: the value to reach is made worse by this
+            much.
+        n_train:
+            d of the paper: no trial is cut in a rung before this many curves have reached its
+            horizon, those of ``warm_start`` included. If :obj:`None`, 1 with a stopping rule,
+            which has learned elsewhere, and 10 with a predictor. The paper's 100 is more than
+            most studies complete.
+        keep:
+            κ of the paper, in (0, 1]: the share of the trials to be promoted that a trial must be
+            predicted to be among. 1 keeps what Hyperband would promote; with less, the rung cuts
+            also some that would be promoted.
+        predictor:
+            If :obj:`None`, the pretrained :class:`~optuna_perfpred.StoppingRule` that comes with
+            the package; another one can be given. Or a
+            :class:`~optuna_perfpred.predictors.CurvePredictor`, of which copies are fitted for
+            each horizon. It cuts only as long as its forecasts of curves that it did not learn
+            from are closer than their median.
+        warm_start:
+            Earlier single-objective studies whose curves are learned from too. Read here, once.
+            Trials are compared with those of the new study alone. A study of the other direction
+            is left out with a warning.
+        feature_attrs:
+            Names of user attributes (numbers, booleans or strings) that are features beside the
+            parameters.
+
+    Raises:
+        ValueError:
+            If an argument is out of its range.
+    """
+
+    _count_cut = True
+
+    def __init__(
+        self,
+        min_resource: int = 1,
+        max_resource: str | int = "auto",
+        reduction_factor: int = 3,
+        bootstrap_count: int = 0,
+        *,
+        confidence: float = 0.9,
+        offset: float = 0.0,
+        n_train: int | None = None,
+        keep: float = 1.0,
+        predictor: CurvePredictor | StoppingRule | None = None,
+        warm_start: Sequence[Study] = (),
+        feature_attrs: Sequence[str] = (),
+    ) -> None:
+        # Optuna finds these only when the first trial is judged, inside the objective.
+        check_at_least("min_resource", min_resource, 1)
+        check_at_least("reduction_factor", reduction_factor, 2)
+        check_at_least("bootstrap_count", bootstrap_count, 0)
+        super().__init__(min_resource, max_resource, reduction_factor, bootstrap_count)
+        if isinstance(max_resource, int) and max_resource < min_resource:
+            raise ValueError(
+                f"`max_resource` must be at least `min_resource`, but got {max_resource=} and "
+                f"{min_resource=}."
+            )
+        if predictor is not None and not isinstance(predictor, CurvePredictor | StoppingRule):
+            raise ValueError(
+                "`predictor` must be a CurvePredictor, a StoppingRule or None, but got "
+                f"{predictor=}."
+            )
+        self._predictor = StoppingRule() if predictor is None else predictor
+        if n_train is None:
+            n_train = 1 if isinstance(self._predictor, StoppingRule) else 10
+        check_at_least("n_train", n_train, 1)
+        if not 0.0 < confidence < 1.0:
+            raise ValueError(f"`confidence` must be between 0 and 1, but got {confidence=}.")
+        if not 0.0 <= offset < math.inf:
+            raise ValueError(f"`offset` must be finite and not negative, but got {offset=}.")
+        if not 0.0 < keep <= 1.0:
+            raise ValueError(f"`keep` must be in (0, 1], but got {keep=}.")
+        if isinstance(feature_attrs, str) or not all(isinstance(a, str) for a in feature_attrs):
+            raise ValueError(f"`feature_attrs` must be a list of strings, got {feature_attrs=}.")
+        self._confidence = confidence
+        self._offset = offset
+        self._n_train = n_train
+        self._keep = keep
+        self._feature_attrs = tuple(feature_attrs)
+        self._earlier = _read_warm_start(warm_start, self._feature_attrs)
+        self._forget()
+
+    def prune(self, study: Study, trial: FrozenTrial) -> bool:
+        """Judge whether the trial should be pruned. See :meth:`optuna.pruners.BasePruner.prune`.
+
+        Hyperband decides at the end of a rung, the forecast before it.
+        """
+        if _CUT in trial.system_attrs or super().prune(study, trial):
+            return True
+        try:
+            return self._cut(getattr(study, "_study", study), trial)
+        except Exception as error:
+            self._warn_once("The trial is not pruned because its forecast failed", error)
+            return False
+
+    def _cut(self, study: Study, trial: FrozenTrial) -> bool:
+        step = trial.last_step
+        if len(self._pruners) == 0 or step is None:
+            return False
+        rung = self._rung(study, trial, step)
+        trials = study.get_trials(deepcopy=False)
+        learner = self._learners.of(study)
+        finished = learner.history.update([t for t in trials if t.state in RungHistory.states])
+        bar = self._bar(study, trial, trials, rung, finished, learner.sign)
+        if bar is None:
+            return False
+        reached = learner.history.reached(finished, rung.horizon)
+        n_own = n_learned_from(len(reached.own), max(1, self._n_train - len(reached.earlier)))
+        learned_from = reached.earlier + reached.own[:n_own]
+        if len(learned_from) < self._n_train:
+            return False
+        to_reach = bar.value - self._offset
+        forecast = learner.forecasts.forecast(
+            Question(
+                trial=trial,
+                reached=learned_from,
+                latest=finished.latest(N_RECENT),
+                horizon=rung.horizon,
+                to_reach=to_reach,
+                share=self._keep / self._reduction_factor,
+            )
+        )
+        if forecast is None or forecast.probability >= 1.0 - self._confidence:
+            return False
+        values: dict[str, Any] = {
+            "step": step,
+            "predicted_value": learner.sign * forecast.mean,
+            "predicted_std": forecast.std,
+            "probability": forecast.probability,
+            "probability_of_beating_best": forecast.probability,
+            "reference": learner.sign * to_reach,
+            "rank": bar.rank,
+            "offset": self._offset,
+        }
+        if rung.horizon is None:
+            self._record(study, trial, Assessment(**values))
+            return True
+        assessment = RungAssessment(**values, horizon=rung.horizon, n_results=bar.n_results)
+        self._record(study, trial, assessment)
+        if self._count_cut:
+            study._storage.set_trial_system_attr(
+                trial._trial_id, rung.key, learner.sign * min(forecast.mean, to_reach)
+            )
+        return True
+
+    def _rung(self, study: Study, trial: FrozenTrial, step: int) -> _Rung:
+        """Give the rung that the trial is in: the next one of its bracket, or what is after."""
+        assert isinstance(self._max_resource, int)
+        bracket = self._get_bracket_id(study, trial)
+        number = 0
+        while True:
+            horizon = self._min_resource * self._reduction_factor ** (bracket + number)
+            if horizon > step:
+                break
+            number += 1
+        rung = _Rung(bracket, number, horizon if horizon < self._max_resource else None)
+        _logger.debug(
+            "Trial %d is in bracket %d, rung %d, which ends at %s",
+            trial.number,
+            bracket,
+            number,
+            "the end of the training" if rung.horizon is None else f"step {rung.horizon}",
+        )
+        return rung
+
+    def _bar(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        trials: Sequence[FrozenTrial],
+        rung: _Rung,
+        finished: FinishedTrials,
+        sign: float,
+    ) -> _Bar | None:
+        """Give the value that the trial must reach, or :obj:`None` as long as there is none."""
+        if rung.horizon is None:
+            results = [sign * r.value for r in finished.completed if r.feasible]
+            rank = 1
+        else:
+            results = [
+                sign * other.system_attrs[rung.key]
+                for other in trials
+                if rung.key in other.system_attrs
+                and other.number != trial.number
+                and self._get_bracket_id(study, other) == rung.bracket
+            ]
+            promoted = max(1, (len(results) + 1) // self._reduction_factor)
+            rank = math.ceil(self._keep * promoted)
+        if len(results) < rank:
+            return None
+        value = heapq.nlargest(rank, results)[-1]
+        return _Bar(value, rank, len(results)) if math.isfinite(value) else None
+
+    def _try_initialization(self, study: Study) -> None:
+        # Optuna fills these lists one by one, and threads that meet them half-filled fail.
+        with self._lock:
+            if len(self._pruners) > 0:
+                return
+            made = HyperbandPruner(
+                self._min_resource,
+                self._max_resource,
+                self._reduction_factor,
+                self._bootstrap_count,
+            )
+            made._try_initialization(study)
+            if len(made._pruners) == 0:
+                return
+            self._max_resource = made._max_resource
+            self._n_brackets = made._n_brackets
+            self._total_trial_allocation_budget = made._total_trial_allocation_budget
+            self._trial_allocation_budgets = made._trial_allocation_budgets
+            self._pruners = made._pruners  # The last one: it tells that the others are there.
+            for bracket in range(len(self._pruners)):
+                _logger.debug("Bracket %d has its rungs at %s", bracket, self._horizons(bracket))
+
+    def _horizons(self, bracket: int) -> list[int]:
+        assert isinstance(self._max_resource, int)
+        horizons = [self._min_resource * self._reduction_factor**bracket]
+        while horizons[-1] < self._max_resource:
+            horizons.append(horizons[-1] * self._reduction_factor)
+        return [*(h for h in horizons if h < self._max_resource), self._max_resource]
+
+    def _record(self, study: Study, trial: FrozenTrial, assessment: Assessment) -> None:
+        _logger.info("Trial %d: %s", trial.number, assessment.reason)
+        study._storage.set_trial_system_attr(trial._trial_id, _CUT, assessment.step)
+        for key, value in assessment.attributes().items():
+            study._storage.set_trial_user_attr(trial._trial_id, key, value)
+
+    def _new_learner(self, study: Study) -> _Learner:
+        sign = 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
+        completed: list[CurveRecord] = []
+        pruned: list[CurveRecord] = []
+        for direction, earlier in self._earlier:
+            if direction == study.direction:
+                completed += earlier.completed
+                pruned += earlier.pruned
+            else:
+                self._warn_once(
+                    "A study given as `warm_start` is left out: its direction is "
+                    f"{direction.name}, that of the study is {study.direction.name}."
+                )
+        history = RungHistory(self._feature_attrs, FinishedTrials(tuple(completed), tuple(pruned)))
+        forecasts = (
+            RuleForecasts(self._predictor, sign, self._feature_attrs)
+            if isinstance(self._predictor, StoppingRule)
+            else PredictorForecasts(self._predictor, sign, self._feature_attrs)
+        )
+        return _Learner(sign, history, forecasts)
+
+    def _warn_once(self, message: str, error: Exception | None = None) -> None:
+        # Of errors of one kind only the first is told: their texts may hold times and addresses.
+        key = (message, type(error))
+        if key not in self._warned:
+            self._warned.add(key)
+            warnings.warn(message if error is None else f"{message}: {error!r}", stacklevel=2)
+
+    def _forget(self) -> None:
+        self._lock = threading.Lock()
+        self._learners = PerStudy(self._new_learner)
+        self._warned: set[tuple[str, type]] = set()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Another process learns from its storage, which knows more by then.
+        state = self.__dict__.copy()
+        for learned in ("_lock", "_learners", "_warned"):
+            del state[learned]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget()
+
+
+class _Rung(NamedTuple):
+    bracket: int
+    number: int
+    horizon: int | None
+
+    @property
+    def key(self) -> str:
+        return _completed_rung_key(self.number)
+
+
+class _Bar(NamedTuple):
+    value: float
+    rank: int
+    n_results: int
+
+
+class _Learner(NamedTuple):
+    sign: float
+    history: RungHistory
+    forecasts: RuleForecasts | PredictorForecasts
+
+
+def _read_warm_start(
+    studies: Sequence[Study], feature_attrs: Sequence[str]
+) -> list[tuple[StudyDirection, FinishedTrials]]:
+    """Read also the pruned trials of earlier studies: their curves reached some of the rungs."""
+    return [
+        (
+            direction,
+            FinishedTrials(
+                tuple(completed),
+                tuple(
+                    read_record(trial, feature_attrs)
+                    for trial in study.get_trials(deepcopy=False, states=(TrialState.PRUNED,))
+                ),
+            ),
+        )
+        for study, (direction, completed) in zip(
+            studies, read_earlier_studies(studies, feature_attrs), strict=True
+        )
+    ]
