@@ -53,9 +53,14 @@ class Finishes:
     """The pruned trials of one study as they would have finished. Safe with threads.
 
     Each is made once, as trials do not change after their end.
+
+    Args:
+        n_startup_trials:
+            The number of completed trials from which on they are shown.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, n_startup_trials: int) -> None:
+        self._n_startup_trials = n_startup_trials
         # By number. Two threads may make the same one at once: it doesn't matter whose is kept.
         self._made: dict[int, _Finish] = {}
 
@@ -70,12 +75,12 @@ class Finishes:
         Returns:
             The trials in the same order.
         """
-        completed = next((t for t in reversed(trials) if t.state == TrialState.COMPLETE), None)
-        if completed is None:
+        completed = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+        if len(completed) < max(1, self._n_startup_trials):
             return trials
         # An objective may set its constraints after the training. Samplers refuse completed
         # trials of which some lack them.
-        constraints = frozenset(completed.constraints)
+        constraints = frozenset(completed[-1].constraints)
         return [
             self._finish(trial, constraints) if trial.state == TrialState.PRUNED else trial
             for trial in trials

@@ -7,6 +7,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import TrialState
 
 from optuna_perfpred.history import PerStudy
+from optuna_perfpred.pruners._arguments import check_at_least
 from optuna_perfpred.samplers._predicted_study import Finishes
 from optuna_perfpred.samplers._predicted_study import PredictedStudy
 from optuna_perfpred.samplers._predicted_study import read_predicted_value
@@ -39,7 +40,7 @@ class PredictedValueSampler(BaseSampler):
     - if its user attribute ``perfpred:predicted_value`` is missing or not a finite number, as when
       another pruner pruned it without a forecast. An objective that knows better may set it, by
       :meth:`optuna.trial.Trial.set_user_attr`, before it raises :exc:`optuna.TrialPruned`;
-    - as long as no trial is complete;
+    - as long as fewer than ``n_startup_trials`` trials are complete;
     - if it was pruned before the objective set the constraints that completed trials have.
 
     In multi-objective studies, in which Optuna does not prune, the wrapped sampler is on its own.
@@ -78,17 +79,24 @@ class PredictedValueSampler(BaseSampler):
     Args:
         base_sampler:
             Any sampler.
+        n_startup_trials:
+            Pruned trials stay pruned until this many trials are complete. What is predicted from
+            one or two completed trials is hardly related to what a trial would have reached, and
+            on recorded curves it led the GP sampler away from good configurations: the default of
+            5 avoids it.
 
     Raises:
         :exc:`ValueError`:
-            If ``base_sampler`` is not a sampler.
+            If ``base_sampler`` is not a sampler or ``n_startup_trials`` is negative.
     """
 
-    def __init__(self, base_sampler: BaseSampler) -> None:
+    def __init__(self, base_sampler: BaseSampler, *, n_startup_trials: int = 5) -> None:
         if not isinstance(base_sampler, BaseSampler):
             raise ValueError(f"`base_sampler` must be an Optuna sampler, but got {base_sampler=}.")
+        check_at_least("n_startup_trials", n_startup_trials, 0)
         self._base_sampler = base_sampler
-        self._finishes = PerStudy(lambda _: Finishes())
+        self._n_startup_trials = n_startup_trials
+        self._forget()
 
     def __str__(self) -> str:
         return f"{type(self).__name__}({self._base_sampler})"
@@ -138,9 +146,13 @@ class PredictedValueSampler(BaseSampler):
             return study
         return PredictedStudy(study, self._finishes.of(study))
 
+    def _forget(self) -> None:
+        self._finishes = PerStudy(lambda _: Finishes(self._n_startup_trials))
+
     def __getstate__(self) -> dict[str, Any]:
-        # The rest can be read from the storage again.
-        return {"base_sampler": self._base_sampler}
+        # What was made of pruned trials can be made again.
+        return {name: value for name, value in self.__dict__.items() if name != "_finishes"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["base_sampler"])  # type: ignore[misc]
+        self.__dict__.update(state)
+        self._forget()

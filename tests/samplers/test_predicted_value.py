@@ -86,7 +86,7 @@ def add_completed(study, value=0.5, constraint=None):
 
 def look(study, what):
     """What the wrapped sampler of a study reads from it."""
-    study.sampler = PredictedValueSampler(witness := Witness(what))
+    study.sampler = PredictedValueSampler(witness := Witness(what), n_startup_trials=1)
     study.ask()
     return witness.shown
 
@@ -197,6 +197,16 @@ def test_all_ways_to_read_trials_agree(kinds, states):
         assert [(trial.number, trial.state) for trial in trials] == in_states
 
 
+def test_nothing_is_shown_as_finished_before_enough_trials_are():
+    study = optuna.create_study(sampler=PredictedValueSampler(witness := Witness()))
+    number = add_pruned(study, predicted_value=0.25)
+    for n_completed in range(7):
+        study.tell(study.ask(), state=TrialState.FAIL)
+        shown = witness.shown[number].state
+        assert shown == (TrialState.COMPLETE if n_completed >= 5 else TrialState.PRUNED)
+        add_completed(study)
+
+
 def test_a_finish_is_made_once():
     study = optuna.create_study()
     add_completed(study)
@@ -242,7 +252,9 @@ def test_a_sampler_stops_the_study_itself():
 
 
 def test_a_sampler_is_told_of_the_end_that_it_is_shown():
-    study = optuna.create_study(sampler=PredictedValueSampler(witness := Witness()))
+    study = optuna.create_study(
+        sampler=PredictedValueSampler(witness := Witness(), n_startup_trials=1)
+    )
     add_completed(study)
     add_pruned(study, predicted_value=0.25, last=1.0)
     add_pruned(study, last=1.0)
@@ -262,7 +274,7 @@ def test_brackets_of_hyperband_stay_apart():
     for _ in range(30):
         add_completed(study)
         add_pruned(study, predicted_value=0.25)
-    study.sampler = PredictedValueSampler(witness := Witness())
+    study.sampler = PredictedValueSampler(witness := Witness(), n_startup_trials=1)
     number = study.ask().number
     mine = pruner._get_bracket_id(study, study.trials[number])
     assert {pruner._get_bracket_id(study, trial) for trial in witness.shown} == {mine}
@@ -271,7 +283,7 @@ def test_brackets_of_hyperband_stay_apart():
 
 
 def test_several_studies_share_a_sampler():
-    sampler = PredictedValueSampler(witness := Witness())
+    sampler = PredictedValueSampler(witness := Witness(), n_startup_trials=1)
     for value in (0.25, 0.125):
         study = optuna.create_study(sampler=sampler)
         add_completed(study)
@@ -292,7 +304,8 @@ def test_the_gp_learns_from_pruned_trials():
         trial.suggest_float("x", -1.0, 1.0)
         return trial.relative_params
 
-    assert abs(search(PredictedValueSampler)["x"] - 0.5) < 0.1
+    found = search(lambda base: PredictedValueSampler(base, n_startup_trials=1))
+    assert abs(found["x"] - 0.5) < 0.1
     # One completed trial alone is too few for it to begin.
     assert search(lambda base: base) == {}
 
@@ -388,7 +401,7 @@ def test_pickle():
 
 
 def test_reseeding_is_passed_on():
-    sampler = PredictedValueSampler(witness := Witness())
+    sampler = PredictedValueSampler(witness := Witness(), n_startup_trials=1)
     sampler.reseed_rng()
     assert witness.n_reseeded == 1
 
@@ -397,3 +410,8 @@ def test_reseeding_is_passed_on():
 def test_what_is_not_a_sampler_is_refused(wrong):
     with pytest.raises(ValueError, match="base_sampler"):
         PredictedValueSampler(wrong)
+
+
+def test_a_negative_number_of_startup_trials_is_refused():
+    with pytest.raises(ValueError, match="n_startup_trials"):
+        PredictedValueSampler(RandomSampler(), n_startup_trials=-1)
