@@ -13,6 +13,7 @@ from optuna_perfpred.history import read_curve
 from optuna_perfpred.history import StudyHistory
 from optuna_perfpred.history import TrainingSet
 from optuna_perfpred.pruners._assessment import Assessment
+from optuna_perfpred.pruners._earlier_studies import EarlierStudies
 from optuna_perfpred.pruners._schedule import n_learned_from
 from optuna_perfpred.pruners._study_settings import BestTrials
 
@@ -50,10 +51,10 @@ class ForecastAssessor:
         self._predictor = predictor
         self._settings = settings
         self._best = BestTrials(settings)
-        self._first_fit = max(1, settings.n_startup_trials - len(settings.earlier))
+        self._earlier = EarlierStudies(settings)
         self._history = StudyHistory(settings.feature_attrs)
         self._lock = threading.Lock()
-        self._fitted: dict[tuple[int, int, datetime], _FittedModels] = {}
+        self._fitted: dict[tuple[int, int, int, datetime], _FittedModels] = {}
 
     def assess(self, finished: Sequence[FrozenTrial], trial: FrozenTrial) -> Assessment | None:
         """Assess a running trial.
@@ -89,11 +90,13 @@ class ForecastAssessor:
         )
 
     def _forecast(self, records: tuple[CurveRecord, ...], trial: FrozenTrial) -> Forecast | None:
-        n_fit = n_learned_from(len(records), self._first_fit)
+        steps, values = read_curve(trial)
+        earlier = self._earlier.unless_refused(records, steps, values)
+        first_fit = max(1, self._settings.n_startup_trials - len(earlier))
+        n_fit = n_learned_from(len(records), first_fit)
         if n_fit == 0:
             return None
-        models = self._models(records[:n_fit])
-        steps, values = read_curve(trial)
+        models = self._models(records[:n_fit], earlier)
         if len(models.training_set.steps) == 0 or steps[-1] >= models.training_set.steps[-1]:
             return None
         forecast = models.predictor.predict(
@@ -103,15 +106,15 @@ class ForecastAssessor:
         )
         return forecast if np.isfinite(forecast.mean + forecast.std).all() else None
 
-    def _models(self, records: tuple[CurveRecord, ...]) -> _FittedModels:
+    def _models(self, records: tuple[CurveRecord, ...], earlier: EarlierStudies) -> _FittedModels:
         # A history only grows, so its n first records are known by the last one of them. The time
         # tells it from one of a deleted study whose identifiers were given to this one.
-        key = (len(records), records[-1].number, records[-1].completed)
+        key = (len(earlier), len(records), records[-1].number, records[-1].completed)
         with self._lock:
             models = self._fitted.get(key)
         if models is None:
             # Outside of the lock: other threads go on, at worst one of them does the same.
-            models = self._fit(records)
+            models = self._fit(earlier.records(len(records)) + records)
             with self._lock:
                 models = self._fitted.setdefault(key, models)
                 # Two generations, for threads that read the storage a moment earlier.
@@ -121,9 +124,7 @@ class ForecastAssessor:
 
     def _fit(self, records: tuple[CurveRecord, ...]) -> _FittedModels:
         settings = self._settings
-        training_set = TrainingSet(
-            settings.earlier + records, sign=settings.sign, horizon=settings.horizon
-        )
+        training_set = TrainingSet(records, sign=settings.sign, horizon=settings.horizon)
         predictor: CurvePredictor = clone(self._predictor)
         predictor.fit(training_set.configurations, training_set.curves, training_set.finals)
         return _FittedModels(training_set, predictor)

@@ -153,9 +153,11 @@ class PerformancePredictionPruner(BasePruner):
             to finish nevertheless. They get the user attribute ``perfpred:audit`` and show how
             often the pruner is wrong. The default of 0 spends nothing on it.
         warm_start:
-            Earlier single-objective studies whose completed trials are learned from too. Read
-            here, once. Their values must be on the scale of the new study's; a study of the other
-            direction is left out with a warning. They count as start-up trials.
+            Earlier single-objective studies whose completed trials are learned from too, the less
+            the more the new study has. They count as start-up trials: a stopping rule prunes from
+            the first trial on. Parameters may differ. Left out with a warning are studies of the
+            other direction; and all, once values are far better than theirs (another scale) or
+            trials begin worse than chance allows for. Read here, once.
         wrapped_pruner:
             A pruner that may prune as well: alone as long as there is no forecast, and beside it
             afterwards.
@@ -303,7 +305,7 @@ class PerformancePredictionPruner(BasePruner):
     def _assess(self, study: Study, trial: FrozenTrial) -> Assessment | None:
         assessor = self._assessors.of(study)
         finished = study.get_trials(deepcopy=False, states=assessor.states)
-        assessment = assessor.assess(finished, trial) if finished else None
+        assessment = assessor.assess(finished, trial)
         if assessment is not None:
             latest = self._latest.of(study)
             latest[trial._trial_id] = assessment

@@ -15,6 +15,7 @@ from optuna_perfpred.history import StudyHistory
 from optuna_perfpred.history import TrainingSet
 from optuna_perfpred.predictors._base import fill_gaps
 from optuna_perfpred.pruners._assessment import RelativeAssessment
+from optuna_perfpred.pruners._earlier_studies import EarlierStudies
 from optuna_perfpred.pruners._schedule import n_learned_from
 from optuna_perfpred.pruners._stopping_rule import CompletedTrials
 from optuna_perfpred.pruners._stopping_rule import N_RECENT
@@ -58,6 +59,7 @@ class RuleAssessor:
         self._rule = rule
         self._settings = settings
         self._best = BestTrials(settings)
+        self._earlier = EarlierStudies(settings)
         self._completed = StudyHistory(settings.feature_attrs)
         self._pruned = StudyHistory(settings.feature_attrs)
         self._lock = threading.Lock()
@@ -83,12 +85,15 @@ class RuleAssessor:
         completed = self._completed.update([t for t in finished if t.state == TrialState.COMPLETE])
         pruned = self._pruned.update([t for t in finished if t.state == TrialState.PRUNED])
         best = self._best.of(completed)
-        if best is None or len(completed) + len(settings.earlier) < settings.n_startup_trials:
+        steps, values = read_curve(trial)
+        earlier = self._earlier.unless_refused((*completed, *pruned), steps, values)
+        if len(completed) + len(earlier) < settings.n_startup_trials:
             return None
-        learned = self._learn(completed, best)
+        n_finished = len(completed) + len(pruned)
+        reference = self._reference(best, earlier, n_finished)
+        learned = self._learn(completed, reference, earlier) if reference else None
         if learned is None:
             return None
-        steps, values = read_curve(trial)
         ends = learned.training_set.steps
         if steps[-1] >= ends[-1]:
             return None
@@ -99,7 +104,7 @@ class RuleAssessor:
         if len(known) == 0:
             return None
         curve = fill_gaps(aligned[:, : known[-1] + 1])[0]
-        n_finished = len(completed) + len(pruned) + len(settings.earlier)
+        n_finished += earlier.worth
         recent = self._recent_curves(completed, pruned, learned)
         trials = learned.completed
         chance = self._rule.probability_of_beating_best(
@@ -126,19 +131,32 @@ class RuleAssessor:
             relative_chance=relative,
         )
 
+    def _reference(
+        self, best: list[CurveRecord] | None, earlier: EarlierStudies, n_finished: int
+    ) -> CurveRecord | None:
+        """The trial to beat: of the study, unless earlier studies promise a better one."""
+        own = None if best is None else best[-1]
+        stand_in = earlier.stand_in(n_finished)
+        if own is None or stand_in is None:
+            return own or stand_in
+        return max(own, stand_in, key=lambda record: self._settings.sign * record.value)
+
     def _learn(
-        self, completed: tuple[CurveRecord, ...], best: list[CurveRecord]
+        self, completed: tuple[CurveRecord, ...], reference: CurveRecord, earlier: EarlierStudies
     ) -> _Learned | None:
         """Take the statistics of the completed trials, if they are not known already."""
         learned_from = completed[: n_learned_from(len(completed))]
         # The time tells a trial from one of a deleted study with the same identifiers.
-        key = tuple((r.number, r.completed) for r in (learned_from[-1], *best))
+        key = (
+            len(earlier),
+            *((r.number, r.completed) for r in (*learned_from[-1:], reference)),
+        )
         with self._lock:
             known, learned = self._learned
         if known != key:
             # Outside of the lock: other threads go on, at worst one of them does the same.
-            records = self._settings.earlier + learned_from
-            learned = _Learned.of(records, best[-1], self._settings)
+            records = earlier.records(len(learned_from)) + learned_from
+            learned = _Learned.of(records, reference, self._settings)
             with self._lock:
                 self._learned = (key, learned)
         return learned
@@ -160,7 +178,7 @@ class RuleAssessor:
             )
             curves = np.array(
                 [learned.training_set.align(r.steps, r.values) for r in reversed(latest)]
-            )
+            ).reshape(-1, len(learned.training_set.steps))
             with self._lock:
                 self._recent = (key, curves)
         return curves

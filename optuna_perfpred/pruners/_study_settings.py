@@ -31,7 +31,8 @@ class StudySettings:
         feature_attrs:
             Names of user attributes that are features beside the parameters.
         earlier:
-            Records of earlier studies to learn from. They count as start-up trials.
+            Records of earlier studies to learn from, see
+            :class:`~optuna_perfpred.pruners._earlier_studies.EarlierStudies`.
     """
 
     sign: float
