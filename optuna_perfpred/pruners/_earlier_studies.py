@@ -169,8 +169,9 @@ def _judge(places: Collection[_Place]) -> str | None:
         return _OTHER_SCALE
     if len(places) < _MIN_TO_REFUSE:
         return None
-    # Ranks of trials of the same kind are uniform, with a variance of 1/12.
-    allowed = 0.5 - 2.0 / math.sqrt(12.0 * len(places))
+    # Ranks of trials of the same kind are uniform, with a variance of 1/12. Three standard errors,
+    # as this is asked again with each trial.
+    allowed = 0.5 - 3.0 / math.sqrt(12.0 * len(places))
     if np.mean([place.rank for place in places]) < allowed:
         return "its trials are worse than those of the earlier studies"
     return None
