@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from optuna.trial import TrialState
 
+from optuna_perfpred.history import read_record
 from optuna_perfpred.history import StudyHistory
+from optuna_perfpred.pruners._arguments import read_earlier_studies
 
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from optuna.study import Study
+    from optuna.study import StudyDirection
     from optuna.trial import FrozenTrial
 
     from optuna_perfpred.history import CurveRecord
@@ -104,6 +108,30 @@ class RungHistory:
             with self._lock:
                 self._cut[horizon] = known
         return known.reached
+
+
+def read_earlier_trials(
+    studies: Sequence[Study], feature_attrs: Sequence[str]
+) -> list[tuple[StudyDirection, FinishedTrials]]:
+    """Read the studies given as `warm_start`: for each, its direction and its trials.
+
+    Also the pruned ones, whose curves reached some of the horizons.
+    """
+    return [
+        (
+            direction,
+            FinishedTrials(
+                tuple(completed),
+                tuple(
+                    read_record(trial, feature_attrs)
+                    for trial in study.get_trials(deepcopy=False, states=(TrialState.PRUNED,))
+                ),
+            ),
+        )
+        for study, (direction, completed) in zip(
+            studies, read_earlier_studies(studies, feature_attrs), strict=True
+        )
+    ]
 
 
 @dataclass(frozen=True)
