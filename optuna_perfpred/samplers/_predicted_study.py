@@ -22,27 +22,6 @@ if TYPE_CHECKING:
 _LEARNED_FROM = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
-def read_predicted_value(trial: FrozenTrial) -> float | None:
-    """Read the final value that was predicted when a trial was pruned.
-
-    Args:
-        trial:
-            The trial.
-
-    Returns:
-        The value, or :obj:`None` if there is none, or none that is a finite number.
-    """
-    value = trial.user_attrs.get(PREDICTED_VALUE)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    step = trial.user_attrs.get(STEP)
-    # A retried trial starts with the attributes of the one that died, which may have got further.
-    is_of_earlier_run = isinstance(step, int) and step > (
-        step - 1 if trial.last_step is None else trial.last_step
-    )
-    return None if is_of_earlier_run else float(value)
-
-
 class _Finish(NamedTuple):
     pruned: FrozenTrial
     finished: FrozenTrial | None
@@ -89,7 +68,7 @@ class Finishes:
     def _finish(self, trial: FrozenTrial, constraints: frozenset[str]) -> FrozenTrial:
         made = self._made.get(trial.number)
         if made is None or made.pruned is not trial:
-            value = read_predicted_value(trial)
+            value = _read_predicted_value(trial)
             finished = None
             if value is not None:
                 finished = copy.copy(trial)
@@ -158,3 +137,14 @@ class PredictedStudy(Study):
 
     def __setattr__(self, name: str, value: Any) -> None:
         setattr(self._shown, name, value)
+
+
+def _read_predicted_value(trial: FrozenTrial) -> float | None:
+    value = trial.user_attrs.get(PREDICTED_VALUE)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    # A retried trial starts with the attributes of the one that died, which may have got further.
+    step = trial.user_attrs.get(STEP)
+    if isinstance(step, int) and (trial.last_step is None or step > trial.last_step):
+        return None
+    return float(value)

@@ -4,13 +4,11 @@ from typing import Any
 from typing import TYPE_CHECKING
 
 from optuna.samplers import BaseSampler
-from optuna.trial import TrialState
 
 from optuna_perfpred.history import PerStudy
 from optuna_perfpred.pruners._arguments import check_at_least
 from optuna_perfpred.samplers._predicted_study import Finishes
 from optuna_perfpred.samplers._predicted_study import PredictedStudy
-from optuna_perfpred.samplers._predicted_study import read_predicted_value
 
 
 if TYPE_CHECKING:
@@ -19,6 +17,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.study import Study
     from optuna.trial import FrozenTrial
+    from optuna.trial import TrialState
 
 
 class PredictedValueSampler(BaseSampler):
@@ -135,11 +134,7 @@ class PredictedValueSampler(BaseSampler):
         state: TrialState,
         values: Sequence[float] | None,
     ) -> None:
-        shown = self._show(study)
-        predicted = read_predicted_value(trial) if state == TrialState.PRUNED else None
-        if predicted is not None:
-            state, values = TrialState.COMPLETE, [predicted]
-        self._base_sampler.after_trial(shown, trial, state, values)
+        self._base_sampler.after_trial(self._show(study), trial, state, values)
 
     def _show(self, study: Study) -> Study:
         if study._is_multi_objective():

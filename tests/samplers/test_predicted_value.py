@@ -229,16 +229,14 @@ def test_a_sampler_stops_the_study_itself():
     assert len(study.trials) == 2
 
 
-def test_a_sampler_is_told_of_the_end_that_it_is_shown():
+def test_a_sampler_is_told_how_a_trial_ends_as_it_is():
     study = optuna.create_study(
         sampler=PredictedValueSampler(witness := Witness(), n_startup_trials=1)
     )
     add_completed(study)
     add_pruned(study, predicted_value=0.25, last=1.0)
-    add_pruned(study, last=1.0)
     assert witness.told == [
         (TrialState.COMPLETE, [0.5]),
-        (TrialState.COMPLETE, [0.25]),
         (TrialState.PRUNED, [1.0]),
     ]
 
