@@ -8,7 +8,8 @@ completed one, in interquartile ranges of the recorded final values, when the st
 full trainings are spent.
 
     python benchmarks/samplers.py --curves DIR [--sets NAME ...] [--rules RULES]
-        [--samplers NAME ...] [--budget 20] [--gp-budget 10] [--n-seeds 20] [--jobs 2]
+        [--samplers NAME ...] [--budget 20] [--gp-budget 10] [--n-seeds 20] [--n-gp-seeds 10]
+        [--jobs 2]
 
 `DIR` is a folder with one folder a set; `optuna_perfpred.replay.load_curves` tells their format.
 The stopping rule that comes with the package was trained on the public sets that the README
@@ -146,7 +147,7 @@ def print_table(of_set: dict[str, np.ndarray], budgets: list[int]) -> None:
 
 def print_summary(results: dict[str, dict[str, np.ndarray]]) -> None:
     """Count the sets on which the mean regret is smaller, equal and larger."""
-    print("Sets on which predicted values win / draw / lose (means within one standard error):\n")
+    print("Sets on which predicted values win / draw (within one standard error) / lose:\n")
     for name in SAMPLERS:
         pairs = [
             (of_set[name + PREDICTED], of_set[name])
@@ -174,6 +175,7 @@ class Args(argparse.Namespace):
     budget: int
     gp_budget: int
     n_seeds: int
+    n_gp_seeds: int
     jobs: int
 
 
@@ -188,6 +190,7 @@ def parse_args() -> Args:
     parser.add_argument("--budget", type=int, default=20, choices=BUDGETS)
     parser.add_argument("--gp-budget", type=int, default=10, choices=BUDGETS)
     parser.add_argument("--n-seeds", type=int, default=20)
+    parser.add_argument("--n-gp-seeds", type=int, default=10)
     parser.add_argument("--jobs", type=int, default=2)
     return parser.parse_args(namespace=Args())
 
@@ -203,14 +206,20 @@ def main() -> None:
         surrogate = load(folder)  # Processes are forked and so have it.
         print(f"\n**{name}**: R² of the surrogate {surrogate.r2:.2f}\n", flush=True)
         rule = None if args.rules is None else args.rules / f"{name}.npz"
-        tasks = [(sampler, seed) for sampler in args.samplers for seed in range(args.n_seeds)]
+        tasks = [
+            (sampler, seed)
+            for sampler in args.samplers
+            for seed in range(args.n_gp_seeds if sampler.startswith("GP") else args.n_seeds)
+        ]
         regrets = Parallel(args.jobs, backend="multiprocessing")(
             delayed(search)(
                 folder,
                 sampler,
                 seed,
                 rule,
-                [n for n in budgets if n <= args.gp_budget] if sampler[:2] == "GP" else budgets,
+                [n for n in budgets if n <= args.gp_budget]
+                if sampler.startswith("GP")
+                else budgets,
             )
             for sampler, seed in tasks
         )
@@ -222,7 +231,8 @@ def main() -> None:
         }
         print_table(results[name], budgets)
     print_summary(results)
-    print(f"\n{args.n_seeds} seeds, mean ± standard error. {time.perf_counter() - start:.0f} s.")
+    seconds = time.perf_counter() - start
+    print(f"\n{args.n_seeds} seeds, GP {args.n_gp_seeds}; mean ± standard error. {seconds:.0f} s.")
 
 
 if __name__ == "__main__":
