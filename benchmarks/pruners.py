@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from optuna_perfpred import Forecast
+    from optuna_perfpred.replay import ReplayReport
 
 
 N_TRIALS = 200
@@ -192,17 +193,9 @@ def load(folder: Path) -> tuple[Study, Curves]:
     return study, Curves(max(map(max, filter(None, steps))), max(map(len, steps)))
 
 
-def run(folder: Path, pruner_name: str, seed: int, n_trials: int, options: Options) -> Result:
-    """Replay one set in one order with one pruner."""
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    warnings.filterwarnings(
-        "ignore", "All-NaN", RuntimeWarning
-    )  # MedianPruner's, of diverged runs.
-    study, curves = load(folder)
-    pruner = PRUNERS[pruner_name][1](curves, options)
-    report = replay(study, pruner, order="random", seed=seed, budget=max(BUDGETS))
-    result = report.repeats[0]
-    pruner_seconds, n_checks = result.pruner_seconds, result.n_checks
+def misses_at_budgets(report: ReplayReport) -> list[float]:
+    """Give the misses of a replay with the largest budget."""
+    (result,) = report.repeats
     misses = []
     for budget in BUDGETS:
         # A pruner doesn't know of the budget: a smaller one ends the same run earlier.
@@ -215,6 +208,21 @@ def run(folder: Path, pruner_name: str, seed: int, n_trials: int, options: Optio
                 completed.append(trial)
         best = dataclasses.replace(result, trials=tuple(completed)).best_completed
         misses.append(100.0 * report.share_better_than(best))
+    return misses
+
+
+def run(folder: Path, pruner_name: str, seed: int, n_trials: int, options: Options) -> Result:
+    """Replay one set in one order with one pruner."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    warnings.filterwarnings(
+        "ignore", "All-NaN", RuntimeWarning
+    )  # MedianPruner's, of diverged runs.
+    study, curves = load(folder)
+    pruner = PRUNERS[pruner_name][1](curves, options)
+    report = replay(study, pruner, order="random", seed=seed, budget=max(BUDGETS))
+    result = report.repeats[0]
+    pruner_seconds, n_checks = result.pruner_seconds, result.n_checks
+    misses = misses_at_budgets(report)
 
     finished = [trial for trial in result.trials if trial.state != TrialState.RUNNING]
     n_trials = min(n_trials, len(report.values))

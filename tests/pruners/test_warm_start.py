@@ -92,6 +92,15 @@ def test_a_study_whose_trials_are_all_worse_goes_its_own_way():
     assert study.best_value >= np.quantile(later, 0.8)
 
 
+@pytest.mark.filterwarnings("ignore:The studies given")
+@pytest.mark.parametrize("highest", [0.3, 0.5, 0.7, 0.85])
+def test_a_study_that_reaches_less_than_earlier_ones_completes_some_trials(highest):
+    study = new_study(study_with(NopPruner(), n=100))
+    xs = np.random.default_rng(1).uniform(0.0, highest, 40)
+    run_all(study, [accuracy_curve(x, seed) for seed, x in enumerate(xs)])
+    assert study.best_value >= 0.9 * highest
+
+
 @pytest.mark.filterwarnings("error:The studies given")
 def test_as_the_study_grows_it_has_the_say():
     """Earlier trials ended where they were; those of the new study still rise."""
