@@ -8,7 +8,7 @@ completed one, in interquartile ranges of the recorded final values, when the st
 full trainings are spent.
 
     python benchmarks/samplers.py --curves DIR [--sets NAME ...] [--rules RULES]
-        [--samplers NAME ...] [--budget 20] [--gp-budget 10] [--n-seeds 20] [--n-gp-seeds 10]
+        [--samplers NAME ...] [--budget 20] [--gp-budget 20] [--n-seeds 20] [--n-gp-seeds 4]
         [--jobs 2]
 
 `DIR` is a folder with one folder a set; `optuna_perfpred.replay.load_curves` tells their format.
@@ -16,8 +16,9 @@ The stopping rule that comes with the package was trained on the public sets tha
 names. On these, `--rules` gives for each set one that was not trained on it, `RULES/NAME.npz`, as
 `benchmarks/stopping_rule/train.py` writes them.
 
-With the default options and six sets it takes about 15 minutes on two cores, nearly all of them
-the GP sampler's, which needs 0.3 s for a trial after 50: hence its smaller budget.
+With the default options and six sets it takes about 15 minutes on two cores. The GP sampler needs
+0.3 s for a trial after 50, hence its fewer seeds. Up to ten completed trials it is random search
+if it has no predicted values.
 """
 
 from __future__ import annotations
@@ -188,9 +189,9 @@ def parse_args() -> Args:
     parser.add_argument("--samplers", nargs="*", choices=SAMPLERS, default=list(SAMPLERS))
     parser.add_argument("--rules", type=Path, help="rules that were not trained on a set")
     parser.add_argument("--budget", type=int, default=20, choices=BUDGETS)
-    parser.add_argument("--gp-budget", type=int, default=10, choices=BUDGETS)
+    parser.add_argument("--gp-budget", type=int, default=20, choices=BUDGETS)
     parser.add_argument("--n-seeds", type=int, default=20)
-    parser.add_argument("--n-gp-seeds", type=int, default=10)
+    parser.add_argument("--n-gp-seeds", type=int, default=4)
     parser.add_argument("--jobs", type=int, default=2)
     return parser.parse_args(namespace=Args())
 
