@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
 import heapq
 import threading
 from typing import TYPE_CHECKING
@@ -9,15 +8,12 @@ import numpy as np
 from optuna.trial import TrialState
 from scipy import special
 
-from optuna_perfpred.history import read_configuration
 from optuna_perfpred.history import read_curve
 from optuna_perfpred.history import StudyHistory
-from optuna_perfpred.history import TrainingSet
-from optuna_perfpred.predictors._base import fill_gaps
 from optuna_perfpred.pruners._assessment import RelativeAssessment
 from optuna_perfpred.pruners._earlier_studies import EarlierStudies
+from optuna_perfpred.pruners._learned import Learned
 from optuna_perfpred.pruners._schedule import n_learned_from
-from optuna_perfpred.pruners._stopping_rule import CompletedTrials
 from optuna_perfpred.pruners._stopping_rule import N_RECENT
 from optuna_perfpred.pruners._stopping_rule import relative_chance
 from optuna_perfpred.pruners._study_settings import BestTrials
@@ -63,7 +59,7 @@ class RuleAssessor:
         self._completed = StudyHistory(settings.feature_attrs)
         self._pruned = StudyHistory(settings.feature_attrs)
         self._lock = threading.Lock()
-        self._learned: tuple[Hashable, _Learned | None] = ((), None)
+        self._learned: tuple[Hashable, Learned | None] = ((), None)
         self._recent: tuple[Hashable, npt.NDArray[np.float64]] = ((), np.empty((0, 0)))
 
     def assess(
@@ -95,26 +91,21 @@ class RuleAssessor:
         if learned is None:
             return None
         ends = learned.training_set.steps
-        if steps[-1] >= ends[-1]:
+        observed = learned.observe(trial, settings.feature_attrs)
+        if observed is None:
             return None
-        configuration, aligned = learned.training_set.encode(
-            read_configuration(trial, settings.feature_attrs), steps, values
-        )
-        known = np.flatnonzero(~np.isnan(aligned[0]))
-        if len(known) == 0:
-            return None
-        curve = fill_gaps(aligned[:, : known[-1] + 1])[0]
+        curve, configuration = observed
         n_finished += earlier.worth
         recent = self._recent_curves(completed, pruned, learned)
         trials = learned.completed
         chance = self._rule.probability_of_beating_best(
-            trials, curve, configuration[0], recent, n_finished
+            trials, curve, configuration, recent, n_finished
         )
         # A full curve has one step more than there are between its ends.
         mean_step = (ends[-1] - ends[0]) / (len(ends) - 1)
         remaining = float((ends[-1] - steps[-1]) / (ends[-1] - ends[0] + mean_step))
         relative = float(relative_chance(chance, remaining, n_finished))
-        mean, std = trials.forecast(curve, configuration[0])
+        mean, std = trials.forecast(curve, configuration)
         # The completed trials are the survivors, from which the regression learns that all end
         # well. The rule knows of that: the forecast promises no more than it, nor a fall.
         agreed = trials.best_value + std * float(special.ndtri(max(chance, 1e-12)))
@@ -143,7 +134,7 @@ class RuleAssessor:
 
     def _learn(
         self, completed: tuple[CurveRecord, ...], reference: CurveRecord, earlier: EarlierStudies
-    ) -> _Learned | None:
+    ) -> Learned | None:
         """Take the statistics of the completed trials, if they are not known already."""
         learned_from = completed[: n_learned_from(len(completed))]
         # The time tells a trial from one of a deleted study with the same identifiers.
@@ -156,7 +147,7 @@ class RuleAssessor:
         if known != key:
             # Outside of the lock: other threads go on, at worst one of them does the same.
             records = earlier.records(len(learned_from)) + learned_from
-            learned = _Learned.of(records, reference, self._settings)
+            learned = _learn_from(records, reference, self._settings)
             with self._lock:
                 self._learned = (key, learned)
         return learned
@@ -165,7 +156,7 @@ class RuleAssessor:
         self,
         completed: tuple[CurveRecord, ...],
         pruned: tuple[CurveRecord, ...],
-        learned: _Learned,
+        learned: Learned,
     ) -> npt.NDArray[np.float64]:
         key = (learned, len(completed), len(pruned))
         with self._lock:
@@ -176,42 +167,22 @@ class RuleAssessor:
                 (*completed[-N_RECENT:], *pruned[-N_RECENT:]),
                 key=lambda r: (r.completed, r.number),
             )
-            curves = np.array(
-                [learned.training_set.align(r.steps, r.values) for r in reversed(latest)]
-            ).reshape(-1, len(learned.training_set.steps))
+            curves = learned.align(latest[::-1])
             with self._lock:
                 self._recent = (key, curves)
         return curves
 
 
-@dataclass(frozen=True, eq=False)  # Each is a key of what was derived from it.
-class _Learned:
-    training_set: TrainingSet
-    completed: CompletedTrials
-
-    @classmethod
-    def of(
-        cls, records: tuple[CurveRecord, ...], reference: CurveRecord, settings: StudySettings
-    ) -> _Learned | None:
-        """Learn from completed trials, or give :obj:`None` if there is nothing to learn."""
-        # Trials better than the one to beat would show the rule a study in which it is not best.
-        worse = [r for r in records if settings.sign * (reference.value - r.value) >= 0.0]
-        worse = [r for r in worse if r is not reference]
-        thinning = -(-len(worse) // _MAX_COMPLETED) or 1
-        learned_from = [*worse[::thinning], reference]
-        training_set = TrainingSet(learned_from, sign=settings.sign, horizon=settings.horizon)
-        usable = ~np.isnan(training_set.curves).all(axis=1)
-        if len(training_set.steps) < 2:
-            return None
-        curves = fill_gaps(training_set.curves[usable])
-        finals = training_set.finals[usable]
-        # A returned value on another scale than the reported ones is not what the rule knows.
-        if np.median(np.abs(finals - curves[:, -1])) > np.ptp(curves):
-            return None
-        completed = CompletedTrials(
-            curves,
-            finals,
-            training_set.configurations[usable],
-            best_value=settings.sign * reference.value - settings.offset,
-        )
-        return cls(training_set, completed)
+def _learn_from(
+    records: tuple[CurveRecord, ...], reference: CurveRecord, settings: StudySettings
+) -> Learned | None:
+    # Trials better than the one to beat would show the rule a study in which it is not best.
+    worse = [r for r in records if settings.sign * (reference.value - r.value) >= 0.0]
+    worse = [r for r in worse if r is not reference]
+    thinning = -(-len(worse) // _MAX_COMPLETED) or 1
+    return Learned.of(
+        [*worse[::thinning], reference],
+        best_value=settings.sign * reference.value - settings.offset,
+        sign=settings.sign,
+        horizon=settings.horizon,
+    )
