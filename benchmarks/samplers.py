@@ -198,6 +198,7 @@ def parse_args() -> Args:
 
 def main() -> None:
     args = parse_args()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     start = time.perf_counter()
     names = args.sets or sorted(path.parent.name for path in args.curves.glob("*/meta.json"))
     budgets = [n for n in BUDGETS if n <= args.budget]

@@ -31,9 +31,10 @@ def output(tmp_path_factory):
     folder = tmp_path_factory.mktemp("curves")
     write_set(folder / "plain", seed=0)
     write_conditional_set(folder / "conditional")
-    arguments = ["--curves", folder, "--budget", "5", "--gp-budget", "5", "--n-seeds", "2"]
+    arguments = ["--curves", folder, "--budget", "5", "--gp-budget", "5", "--jobs", "1"]
+    seeds = ["--n-seeds", "2", "--n-gp-seeds", "2"]
     return subprocess.run(
-        [sys.executable, str(SCRIPT), *map(str, arguments), "--jobs", "1"],
+        [sys.executable, str(SCRIPT), *map(str, arguments), *seeds],
         capture_output=True,
         text=True,
         check=True,
