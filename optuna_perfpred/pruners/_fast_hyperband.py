@@ -130,8 +130,9 @@ class FastHyperbandPruner(HyperbandPruner):
             If :obj:`None`, the pretrained :class:`~optuna_perfpred.StoppingRule` that comes with
             the package; another one can be given. Or a
             :class:`~optuna_perfpred.predictors.CurvePredictor`, of which copies are fitted for
-            each horizon. It cuts only as long as its forecasts of curves that it did not learn
-            from are closer than their median.
+            each horizon. It cuts only where there are at least 10 curves and its forecasts of
+            those that it did not learn from are closer than their median by a fifth: noise, even
+            with an honest standard error, cuts nothing.
         warm_start:
             Earlier single-objective studies whose curves are learned from too. Read here, once.
             Trials are compared with those of the new study alone. A study of the other direction

@@ -4,6 +4,7 @@ import logging
 import math
 import pickle
 import threading
+import zlib
 
 import numpy as np
 import optuna
@@ -47,7 +48,7 @@ class NoisePredictor(CurvePredictor):
         return self
 
     def predict(self, configurations, curves):
-        seed = abs(hash(curves[~np.isnan(curves)].tobytes())) % 2**32
+        seed = zlib.crc32(curves[~np.isnan(curves)].tobytes())
         noise = np.random.default_rng(seed).normal(size=len(curves))
         # Both the noise and the final values are apart from the mean by one standard deviation.
         std = math.sqrt(2.0) * np.full(len(curves), self.std)
