@@ -110,8 +110,8 @@ class FastHyperbandPruner(HyperbandPruner):
             Number of results that a rung needs before a trial is promoted.
         confidence:
             Δ of the paper, between 0 and 1: a trial is cut if it will fail with at least this
-            probability. The default of 0.95 loses next to nothing on recorded curves; 0.9 saves
-            a tenth more and loses more (``benchmarks/hyperband.py``). At ``keep=1`` even a
+            probability. The default of 0.95 loses nothing on recorded curves; 0.9 saves a
+            tenth more, at a loss (``benchmarks/hyperband.py``). At ``keep=1`` even a
             perfect forecast would save less than half of Hyperband's steps on most of these
             curves: what is left is spent on trials that are promoted.
         offset:

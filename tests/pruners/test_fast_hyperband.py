@@ -159,16 +159,16 @@ def test_a_trial_that_goes_on_after_its_cut_is_cut_again_and_not_promoted():
 
 @pytest.mark.parametrize("predictor", [None, OraclePredictor(), SequentialRegression()])
 def test_predictors(predictor):
-    hyperband = search(HyperbandPruner(1, N_STEPS), n_trials=100)
-    fast = search(FastHyperbandPruner(1, N_STEPS, predictor=predictor), n_trials=100)
+    hyperband = search(HyperbandPruner(1, N_STEPS), n_trials=60)
+    fast = search(FastHyperbandPruner(1, N_STEPS, predictor=predictor), n_trials=60)
     assert cut(fast)
     assert n_steps(fast) < n_steps(hyperband)
 
 
 def test_a_predictor_that_is_noise_changes_nothing():
-    hyperband = search(HyperbandPruner(1, N_STEPS), n_trials=100)
+    hyperband = search(HyperbandPruner(1, N_STEPS), n_trials=60)
     noise = search(
-        FastHyperbandPruner(1, N_STEPS, predictor=NoisePredictor(), confidence=0.6), n_trials=100
+        FastHyperbandPruner(1, N_STEPS, predictor=NoisePredictor(), confidence=0.6), n_trials=60
     )
     assert not cut(noise)
     assert [t.state for t in noise.trials] == [t.state for t in hyperband.trials]
@@ -227,7 +227,7 @@ def test_inside_other_pruners():
 
 
 def test_threads_share_the_brackets():
-    for _ in range(20):
+    for _ in range(8):
         pruner = FastHyperbandPruner(1, 81)
         study = optuna.create_study(pruner=pruner)
         trial = study.ask()
@@ -250,8 +250,8 @@ def test_threads_share_the_brackets():
 
 
 def test_equal_decisions_after_pickling():
-    study = search(FastHyperbandPruner(1, N_STEPS), n_trials=40)
-    again = search(pickle.loads(pickle.dumps(FastHyperbandPruner(1, N_STEPS))), n_trials=40)
+    study = search(FastHyperbandPruner(1, N_STEPS), n_trials=25)
+    again = search(pickle.loads(pickle.dumps(FastHyperbandPruner(1, N_STEPS))), n_trials=25)
     assert [t.last_step for t in again.trials] == [t.last_step for t in study.trials]
 
 
@@ -296,7 +296,7 @@ def test_infinite_results_are_survived():
         return float(trial.number)
 
     study = optuna.create_study(pruner=FastHyperbandPruner(1, N_STEPS, predictor=LastSeenValue()))
-    study.optimize(objective, n_trials=40)
+    study.optimize(objective, n_trials=25)
     assert TrialState.COMPLETE in {trial.state for trial in study.trials}
 
 
