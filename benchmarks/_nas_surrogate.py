@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 from contextlib import suppress
-import hashlib
 import math
 from typing import NamedTuple
 from typing import TYPE_CHECKING
 
+from _curve_model import CurveModel
 import numpy as np
 import pandas as pd
-from sklearn.compose import TransformedTargetRegressor
-from sklearn.decomposition import PCA
-from sklearn.ensemble import GradientBoostingRegressor
-from sklearn.ensemble import VotingRegressor
-from sklearn.metrics import r2_score
-from sklearn.model_selection import cross_val_predict
-from sklearn.model_selection import KFold
-from sklearn.multioutput import MultiOutputRegressor
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from sklearn.svm import SVR
 
 from optuna_perfpred.nas import Architecture
 from optuna_perfpred.nas import ConvNetSpace
@@ -129,43 +118,24 @@ class Surrogate:
         networks = [self.space.parse(str(net)).without_dropout() for net in nets.loc[table.index]]
         self.recorded_values = curves[:, -1]
         self._curves = dict(zip(networks, curves, strict=True))
-        self._range = curves.min(axis=0), curves.max(axis=0)
-
         features = np.array([_features(network) for network in networks])
-        self._model = _model(features.shape[1])
-        folds = KFold(5, shuffle=True, random_state=0)
-        forecasts = cross_val_predict(self._model, features, curves, cv=folds)
-        self._forecast_range = forecasts.min(axis=0), forecasts.max(axis=0)
-        self._residuals = curves - forecasts
-        self.r2_by_epoch = r2_score(curves, forecasts, multioutput="raw_values")
+        self._model = CurveModel(features, curves, N_NEIGHBOURS, decimals=4)  # As recorded.
+        self.r2_by_epoch = self._model.r2_by_step
         self.r2 = float(self.r2_by_epoch[-1])
-        self._model.fit(features, curves)
-        self._scaler = self._model.regressor_[0]
-        self._scaled_features = self._scaler.transform(features)
-        self.n_clipped = 0
+
+    @property
+    def n_clipped(self) -> int:
+        """Number of curves so far for which no residual would do."""
+        return self._model.n_clipped
 
     def curve(self, architecture: Architecture) -> np.ndarray:
         """The validation accuracy of a legal architecture after each epoch."""
         network = architecture.without_dropout()
         if network not in self._curves:
             self.space.trajectory(network)  # Raises if it is not legal.
-            self._curves[network] = self._make_curve(network)
+            features = np.array(_features(network))
+            self._curves[network] = self._model.curve(features, key=str(network))
         return self._curves[network].copy()
-
-    def _make_curve(self, network: Architecture) -> np.ndarray:
-        features = np.array([_features(network)])
-        forecast = np.clip(self._model.predict(features)[0], *self._forecast_range)
-        offsets = self._scaled_features - self._scaler.transform(features)
-        nearest = np.argsort(np.linalg.norm(offsets, axis=1), kind="stable")[:N_NEIGHBOURS]
-        # Not hash(), which differs between processes.
-        digest = hashlib.sha256(str(network).encode()).digest()
-        order = np.random.default_rng(list(digest)).permutation(nearest)
-        # Four decimals, as recorded: the last bits of a forecast depend on the computer.
-        candidates = (forecast + self._residuals[order]).round(4)
-        low, high = self._range
-        is_within = ((low <= candidates) & (candidates <= high)).all(axis=1)
-        self.n_clipped += not is_within.any()
-        return np.clip(candidates[is_within.argmax()], low, high)
 
 
 def _space() -> ConvNetSpace:
@@ -186,19 +156,6 @@ def _num_weights_by_files_rule(network: Architecture) -> int:
     is_counted = isinstance(before, Convolution | FullyConnected)
     counted = before.num_weights(output_shape) if is_counted else 0
     return network.num_weights - softmax.num_weights + counted
-
-
-def _model(n_features: int) -> TransformedTargetRegressor:
-    smooth = SVR(C=3.0, gamma=1 / (3 * n_features))
-    trees = GradientBoostingRegressor(
-        n_estimators=250, learning_rate=0.06, max_depth=5, min_samples_leaf=5, random_state=0
-    ).set_params(subsample=0.5, max_features=0.15)
-    average = MultiOutputRegressor(VotingRegressor([("smooth", smooth), ("trees", trees)]))
-    return TransformedTargetRegressor(
-        make_pipeline(StandardScaler(), average),
-        transformer=PCA(3, whiten=True),
-        check_inverse=False,
-    )
 
 
 def _features(network: Architecture) -> list[float]:

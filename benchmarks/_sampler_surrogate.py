@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import TYPE_CHECKING
 
-from _nas_surrogate import _model
+from _curve_model import CurveModel
 import numpy as np
 from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
 from optuna.trial import TrialState
-from sklearn.metrics import r2_score
-from sklearn.model_selection import cross_val_predict
-from sklearn.model_selection import KFold
-from sklearn.preprocessing import StandardScaler
 
 from optuna_perfpred.history import ConfigurationEncoder
 from optuna_perfpred.history import read_configuration
@@ -44,7 +39,7 @@ class Surrogate:
     integers, and a log scale where a positive number spans two decades. A parameter that some
     rows lack is suggested after the choices with which it was recorded.
 
-    The curve of a configuration is a forecast plus a residual, as in ``_nas_surrogate.py``:
+    The curve of a configuration is a forecast plus a residual, see ``_curve_model.py``:
 
     - The forecast is an average of a support vector regression and boosted trees for each of
       three principal components of the curves. It is kept within the range, step by step, of the
@@ -80,35 +75,18 @@ class Surrogate:
         sign = 1.0 if study.direction.name == "MAXIMIZE" else -1.0
         self.best_value = sign * float((sign * curves[:, -1]).max())
         self._space = _Space(trials)
-        self._range = curves.min(axis=0), curves.max(axis=0)
 
         configurations = [read_configuration(trial) for trial in trials]
         self._encoder = ConfigurationEncoder().fit(configurations)
-        self._scaler = StandardScaler()
-        self._features = self._scaler.fit_transform(self._encoder.transform(configurations))
-        self._model = _model(self._features.shape[1])
-        folds = KFold(5, shuffle=True, random_state=0)
-        forecasts = cross_val_predict(self._model, self._features, curves, cv=folds)
-        self.r2 = float(r2_score(curves[:, -1], forecasts[:, -1]))
-        self._forecast_range = forecasts.min(axis=0), forecasts.max(axis=0)
-        self._residuals = curves - forecasts
-        self._n_neighbours = min(MAX_NEIGHBOURS, len(curves) // 15)
-        self._model.fit(self._features, curves)
+        features = self._encoder.transform(configurations)
+        self._model = CurveModel(features, curves, min(MAX_NEIGHBOURS, len(curves) // 15))
+        self.r2 = float(self._model.r2_by_step[-1])
 
     def suggest(self, trial: optuna.Trial) -> np.ndarray:
         """Draw a configuration and give its curve."""
         self._space.suggest(trial)
-        features = self._scaler.transform(self._encoder.transform([read_configuration(trial)]))
-        forecast = np.clip(self._model.predict(features)[0], *self._forecast_range)
-        distances = np.linalg.norm(self._features - features, axis=1)
-        nearest = np.argsort(distances, kind="stable")[: self._n_neighbours]
-        # Not hash(), which differs between processes.
-        digest = hashlib.sha256(json.dumps(trial.params, sort_keys=True).encode()).digest()
-        order = np.random.default_rng(list(digest)).permutation(nearest)
-        candidates = forecast + self._residuals[order]
-        low, high = self._range
-        is_within = ((low <= candidates) & (candidates <= high)).all(axis=1)
-        return np.clip(candidates[is_within.argmax()], low, high)
+        (features,) = self._encoder.transform([read_configuration(trial)])
+        return self._model.curve(features, key=json.dumps(trial.params, sort_keys=True))
 
 
 class _Space:
