@@ -51,7 +51,7 @@ def test_another_network_has_the_same_curve_in_every_process(surrogate, networks
     notations = [str(network) for network in networks[N_RECORDED : N_RECORDED + 3]]
     script = (
         "import sys; from pathlib import Path; "
-        "from benchmarks._nas_surrogate import Surrogate; "
+        "from _nas_surrogate import Surrogate; "
         "surrogate = Surrogate(Path(sys.argv[1])); "
         "[print(*surrogate.curve(surrogate.space.parse(net))) for net in sys.argv[:1:-1]]"
     )
@@ -60,7 +60,7 @@ def test_another_network_has_the_same_curve_in_every_process(surrogate, networks
         capture_output=True,
         text=True,
         check=True,
-        cwd=Path(__file__).parents[2],
+        cwd=Path(__file__).parents[2] / "benchmarks",
     ).stdout
     lines = output.splitlines()[::-1]  # Nor does the order of the questions matter.
     for notation, line in zip(notations, lines, strict=True):
