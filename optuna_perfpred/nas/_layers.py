@@ -23,6 +23,10 @@ class Layer(abc.ABC):
 
     code: ClassVar[str]
 
+    def __post_init__(self) -> None:
+        if any(getattr(self, field.name) < 1 for field in fields(self)):
+            raise ValueError(f"The arguments of a layer must be positive, but got {self}.")
+
     def __str__(self) -> str:
         arguments = (str(getattr(self, field.name)).removesuffix(".0") for field in fields(self))
         return f"{self.code}({','.join(arguments)})"
@@ -69,7 +73,7 @@ class Convolution(Layer):
     stride: int = 1
 
     def __post_init__(self) -> None:
-        _check_positive(self)
+        super().__post_init__()
         if self.size % 2 == 0:
             raise ValueError(f"The filter size of a convolution must be odd, but got {self}.")
 
@@ -96,9 +100,6 @@ class Pooling(Layer):
     size: int
     stride: int
 
-    def __post_init__(self) -> None:
-        _check_positive(self)
-
     def output_shape(self, input_shape: Shape) -> Shape:
         channels, *sides = _image(self, input_shape)
         if min(sides) < self.size:
@@ -119,9 +120,6 @@ class FullyConnected(Layer):
 
     code: ClassVar[str] = "FC"
     units: int
-
-    def __post_init__(self) -> None:
-        _check_positive(self)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         return (self.units,)
@@ -146,7 +144,7 @@ class Dropout(Layer):
     total: int
 
     def __post_init__(self) -> None:
-        _check_positive(self)
+        super().__post_init__()
         if self.index > self.total:
             raise ValueError(f"A dropout layer is the i-th of n, i <= n, but got {self}.")
 
@@ -171,9 +169,6 @@ class GlobalAveragePooling(Layer):
     code: ClassVar[str] = "GAP"
     num_classes: int
 
-    def __post_init__(self) -> None:
-        _check_positive(self)
-
     def output_shape(self, input_shape: Shape) -> Shape:
         _image(self, input_shape)
         return (self.num_classes,)
@@ -197,9 +192,6 @@ class Softmax(Layer):
     code: ClassVar[str] = "SM"
     num_classes: int
 
-    def __post_init__(self) -> None:
-        _check_positive(self)
-
     def output_shape(self, input_shape: Shape) -> Shape:
         return (self.num_classes,)
 
@@ -218,9 +210,6 @@ class Embedding(Layer):
 
     code: ClassVar[str] = "E"
     units: int
-
-    def __post_init__(self) -> None:
-        _check_positive(self)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         return (self.units,)
@@ -331,11 +320,6 @@ def parse_layer(notation: str) -> Layer:
 
 def _signature(kind: type[Layer]) -> str:
     return ",".join(field.name for field in fields(kind))
-
-
-def _check_positive(layer: Layer) -> None:
-    if any(getattr(layer, field.name) < 1 for field in fields(layer)):
-        raise ValueError(f"The arguments of a layer must be positive, but got {layer}.")
 
 
 def _image(layer: Layer, shape: Shape) -> Shape:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +21,20 @@ def check_at_least(name: str, value: int, minimum: int) -> None:
     """Raise a ValueError unless a value is an integer and large enough."""
     if not isinstance(value, int | np.integer) or value < minimum:
         raise ValueError(f"`{name}` must be an integer of at least {minimum}, but got {value!r}.")
+
+
+def check_decision(confidence: float, offset: float) -> None:
+    """Raise a ValueError unless a confidence and an offset can decide."""
+    if not 0.0 < confidence < 1.0:
+        raise ValueError(f"`confidence` must be between 0 and 1, but got {confidence=}.")
+    if not 0.0 <= offset < math.inf:
+        raise ValueError(f"`offset` must be finite and not negative, but got {offset=}.")
+
+
+def check_feature_attrs(feature_attrs: Sequence[str]) -> None:
+    """Raise a ValueError unless these are names."""
+    if isinstance(feature_attrs, str) or not all(isinstance(a, str) for a in feature_attrs):
+        raise ValueError(f"`feature_attrs` must be a list of strings, got {feature_attrs=}.")
 
 
 def read_earlier_studies(

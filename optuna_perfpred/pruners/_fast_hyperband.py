@@ -1,12 +1,10 @@
 from __future__ import annotations
 
 import logging
-import math
 import threading
 from typing import Any
 from typing import NamedTuple
 from typing import TYPE_CHECKING
-import warnings
 
 from optuna.pruners import HyperbandPruner
 from optuna.study import StudyDirection
@@ -14,6 +12,8 @@ from optuna.study import StudyDirection
 from optuna_perfpred.history import PerStudy
 from optuna_perfpred.predictors import CurvePredictor
 from optuna_perfpred.pruners._arguments import check_at_least
+from optuna_perfpred.pruners._arguments import check_decision
+from optuna_perfpred.pruners._arguments import check_feature_attrs
 from optuna_perfpred.pruners._assessment import Assessment
 from optuna_perfpred.pruners._rung import find_bar
 from optuna_perfpred.pruners._rung import find_rung
@@ -28,6 +28,7 @@ from optuna_perfpred.pruners._rung_history import RungHistory
 from optuna_perfpred.pruners._schedule import n_learned_from
 from optuna_perfpred.pruners._stopping_rule import N_RECENT
 from optuna_perfpred.pruners._stopping_rule import StoppingRule
+from optuna_perfpred.pruners._warn_once import WarnOnce
 
 
 if TYPE_CHECKING:
@@ -180,14 +181,10 @@ class FastHyperbandPruner(HyperbandPruner):
         if n_train is None:
             n_train = 1 if isinstance(self._predictor, StoppingRule) else 10
         check_at_least("n_train", n_train, 1)
-        if not 0.0 < confidence < 1.0:
-            raise ValueError(f"`confidence` must be between 0 and 1, but got {confidence=}.")
-        if not 0.0 <= offset < math.inf:
-            raise ValueError(f"`offset` must be finite and not negative, but got {offset=}.")
+        check_decision(confidence, offset)
         if not 0.0 < keep <= 1.0:
             raise ValueError(f"`keep` must be in (0, 1], but got {keep=}.")
-        if isinstance(feature_attrs, str) or not all(isinstance(a, str) for a in feature_attrs):
-            raise ValueError(f"`feature_attrs` must be a list of strings, got {feature_attrs=}.")
+        check_feature_attrs(feature_attrs)
         self._confidence = confidence
         self._offset = offset
         self._n_train = n_train
@@ -349,22 +346,15 @@ class FastHyperbandPruner(HyperbandPruner):
         )
         return _Learner(sign, history, forecasts)
 
-    def _warn_once(self, message: str, error: Exception | None = None) -> None:
-        # Of errors of one kind only the first is told: their texts may hold times and addresses.
-        key = (message, type(error))
-        if key not in self._warned:
-            self._warned.add(key)
-            warnings.warn(message if error is None else f"{message}: {error!r}", stacklevel=2)
-
     def _forget(self) -> None:
         self._lock = threading.Lock()
         self._learners = PerStudy(self._new_learner)
-        self._warned: set[tuple[str, type]] = set()
+        self._warn_once = WarnOnce()
 
     def __getstate__(self) -> dict[str, Any]:
         # Another process learns from its storage, which knows more by then.
         state = self.__dict__.copy()
-        for learned in ("_lock", "_learners", "_warned"):
+        for learned in ("_lock", "_learners", "_warn_once"):
             del state[learned]
         return state
 

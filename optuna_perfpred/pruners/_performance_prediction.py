@@ -1,12 +1,10 @@
 from __future__ import annotations
 
 import logging
-import math
 from typing import Any
 from typing import NamedTuple
 from typing import TYPE_CHECKING
 from typing import TypeVar
-import warnings
 import zlib
 
 import numpy as np
@@ -18,6 +16,8 @@ from optuna.study import StudyDirection
 from optuna_perfpred.history import PerStudy
 from optuna_perfpred.predictors import CurvePredictor
 from optuna_perfpred.pruners._arguments import check_at_least
+from optuna_perfpred.pruners._arguments import check_decision
+from optuna_perfpred.pruners._arguments import check_feature_attrs
 from optuna_perfpred.pruners._arguments import read_earlier_studies
 from optuna_perfpred.pruners._assessment import Assessment
 from optuna_perfpred.pruners._assessment import AUDIT
@@ -28,6 +28,7 @@ from optuna_perfpred.pruners._forecast_assessor import ForecastAssessor
 from optuna_perfpred.pruners._rule_assessor import RuleAssessor
 from optuna_perfpred.pruners._stopping_rule import StoppingRule
 from optuna_perfpred.pruners._study_settings import StudySettings
+from optuna_perfpred.pruners._warn_once import WarnOnce
 
 
 if TYPE_CHECKING:
@@ -213,14 +214,10 @@ class PerformancePredictionPruner(BasePruner):
             check_at_least("horizon", horizon, 1)
         if seed is not None:
             check_at_least("seed", seed, 0)
-        if not 0.0 < confidence < 1.0:
-            raise ValueError(f"`confidence` must be between 0 and 1, but got {confidence=}.")
-        if not 0.0 <= offset < math.inf:
-            raise ValueError(f"`offset` must be finite and not negative, but got {offset=}.")
+        check_decision(confidence, offset)
         if not 0.0 <= audit_rate <= 1.0:
             raise ValueError(f"`audit_rate` must be in [0, 1], but got {audit_rate=}.")
-        if isinstance(feature_attrs, str) or not all(isinstance(a, str) for a in feature_attrs):
-            raise ValueError(f"`feature_attrs` must be a list of strings, got {feature_attrs=}.")
+        check_feature_attrs(feature_attrs)
 
         self._n_startup_trials = n_startup_trials
         self._n_warmup_steps = n_warmup_steps
@@ -360,24 +357,17 @@ class PerformancePredictionPruner(BasePruner):
         except Exception as error:
             self._warn_once("The reason of a pruning could not be recorded", error)
 
-    def _warn_once(self, message: str, error: Exception | None = None) -> None:
-        # Of errors of one kind only the first is told: their texts may hold times and addresses.
-        key = (message, type(error))
-        if key not in self._warned:
-            self._warned.add(key)
-            warnings.warn(message if error is None else f"{message}: {error!r}", stacklevel=2)
-
     def _forget(self) -> None:
         self._assessors = PerStudy(self._new_assessor)
         self._latest: PerStudy[dict[int, Assessment]] = PerStudy(lambda _: {})
         # Of each trial that a decision was recorded on, whether it goes on nevertheless.
         self._let_finish: PerStudy[dict[int, bool]] = PerStudy(lambda _: {})
-        self._warned: set[tuple[str, type]] = set()
+        self._warn_once = WarnOnce()
 
     def __getstate__(self) -> dict[str, Any]:
         # Another process learns from its storage, which knows more by then.
         state = self.__dict__.copy()
-        for learned in ("_assessors", "_latest", "_let_finish", "_warned"):
+        for learned in ("_assessors", "_latest", "_let_finish", "_warn_once"):
             del state[learned]
         return state
 

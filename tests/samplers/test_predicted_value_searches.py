@@ -5,6 +5,7 @@ import pickle
 import optuna
 from optuna.pruners import NopPruner
 from optuna.samplers import BruteForceSampler
+from optuna.samplers import CmaEsSampler
 from optuna.samplers import GPSampler
 from optuna.samplers import NSGAIIISampler
 from optuna.samplers import NSGAIISampler
@@ -45,14 +46,9 @@ SAMPLERS = {
     "NSGA-III": lambda: NSGAIIISampler(seed=0, population_size=6),
     "QMC": lambda: QMCSampler(seed=0),
     "partly fixed": lambda: PartialFixedSampler({"kind": "shifted"}, TPESampler(seed=0)),
-    "CMA-ES": lambda: make_cma_es(),
+    "CMA-ES": lambda: CmaEsSampler(seed=0, n_startup_trials=2),
     "nested": lambda: PredictedValueSampler(TPESampler(seed=0)),
 }
-
-
-def make_cma_es():
-    pytest.importorskip("cmaes")
-    return optuna.samplers.CmaEsSampler(seed=0, n_startup_trials=2)
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from optuna.samplers import CmaEsSampler
+from optuna.samplers import GPSampler
 from optuna.samplers import NSGAIISampler
 from optuna.samplers import QMCSampler
 from optuna.samplers import RandomSampler
@@ -50,7 +51,6 @@ class TestWithQMC(BasicSamplerTestCase, MultiObjectiveSamplerTestCase):
 class TestWithCmaEs(BasicSamplerTestCase, SingleOnlySamplerTestCase):
     @pytest.fixture
     def sampler(self):
-        pytest.importorskip("cmaes")
         return lambda: PredictedValueSampler(CmaEsSampler(n_startup_trials=0))
 
 
@@ -59,9 +59,6 @@ class TestWithGP(MultiObjectiveSamplerTestCase):
 
     @pytest.fixture
     def sampler(self):
-        pytest.importorskip("torch")
-        from optuna.samplers import GPSampler
-
         return lambda: PredictedValueSampler(GPSampler(n_startup_trials=0))
 
     test_dynamic_range_objective = BasicSamplerTestCase.test_dynamic_range_objective

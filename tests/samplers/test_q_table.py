@@ -147,7 +147,8 @@ def enqueued_study(*notations):
 NETWORKS = ("[C(4,1,1), SM(10)]", "[C(8,1,1), SM(10)]", "[C(4,3,1), SM(10)]")
 
 
-def test_a_pruned_trial_teaches_its_predicted_value():
+def third_trial():
+    """A running trial, and its study with completed ones that have the values 1 and 2."""
     study = enqueued_study(*NETWORKS)
     for value in (1.0, 2.0):
         trial = study.ask()
@@ -155,6 +156,11 @@ def test_a_pruned_trial_teaches_its_predicted_value():
         study.tell(trial, value)
     trial = study.ask()
     SPACE.suggest(trial)
+    return study, trial
+
+
+def test_a_pruned_trial_teaches_its_predicted_value():
+    study, trial = third_trial()
     trial.report(0.1, 1)
     trial.set_user_attr("perfpred:predicted_value", 1.5)
     study.tell(trial, state=TrialState.PRUNED)
@@ -163,13 +169,7 @@ def test_a_pruned_trial_teaches_its_predicted_value():
 
 @pytest.mark.parametrize("predicted", [None, "a string", float("nan")])
 def test_a_pruned_trial_without_a_prediction_teaches_its_last_value(predicted):
-    study = enqueued_study(*NETWORKS)
-    for value in (1.0, 2.0):
-        trial = study.ask()
-        SPACE.suggest(trial)
-        study.tell(trial, value)
-    trial = study.ask()
-    SPACE.suggest(trial)
+    study, trial = third_trial()
     trial.report(9.0, 1)
     trial.report(0.1, 2)
     trial.set_user_attr("perfpred:predicted_value", predicted)
