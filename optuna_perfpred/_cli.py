@@ -1,4 +1,4 @@
-"""The command ``optuna-perfpred``: what would a pruner have saved on a finished study?"""
+"""The command ``optuna-perfpred``: replays of finished studies, and workers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import optuna
 
 from optuna_perfpred._storages import open_study
+from optuna_perfpred.distributed._command import add_worker_command
 from optuna_perfpred.replay import load_curves
 from optuna_perfpred.replay import replay
 from optuna_perfpred.replay._advice import advise
@@ -33,18 +34,17 @@ def main(argv: Sequence[str] | None = None) -> int:
             The arguments. If :obj:`None`, those of the process.
 
     Returns:
-        The exit status: 0, or 1 if an error was told on the standard error.
+        The exit status: 0, or 1 if an error was told on the standard error. A worker has more.
     """
     args = _parser().parse_args(argv)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        args.run(args)
+        return args.run(args) or 0
     except (ValueError, OSError) as error:
         print(f"optuna-perfpred: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
-    return 0
 
 
 def _replay(args: argparse.Namespace) -> None:
@@ -113,7 +113,8 @@ def _is_terminal() -> bool:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="optuna-perfpred",
-        description="Tell what pruners would have saved on finished studies, and what lost.",
+        description="Tell what pruners would have saved on finished studies, and what lost; run "
+        "the workers of a study.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     command = commands.add_parser("replay", help="compare pruners on a finished study")
@@ -134,6 +135,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--repeats", type=int, default=5, help="random orders (default: 5)")
     command.add_argument("--seed", type=int, help="seed of the orders (default: a random one)")
     command.set_defaults(run=_advise)
+    add_worker_command(commands)
     return parser
 
 

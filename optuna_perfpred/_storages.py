@@ -10,6 +10,9 @@ from optuna.storages import RDBStorage
 from optuna.storages.journal import JournalFileBackend
 import sqlalchemy
 
+from optuna_perfpred._redact import Redactor
+from optuna_perfpred._redact import shown
+
 
 _SQLITE_MAGIC = b"SQLite format 3\x00"
 _MAX_NAMES = 20
@@ -44,9 +47,12 @@ def open_study(storage: str, study_name: str | None) -> optuna.Study:
     # Drivers of databases raise errors of their own, and ImportError if they are missing.
     except Exception as error:
         cause = str(error).strip().splitlines() or [type(error).__name__]
-        raise ValueError(f"The storage {_shown(storage)} cannot be read: {cause[0]}") from error
+        # Not `from error`: a driver's message may hold the password.
+        raise ValueError(
+            f"The storage {shown(storage)} cannot be read: {Redactor(storage)(cause[0])}"
+        ) from None
     if not names:
-        raise ValueError(f"The storage {_shown(storage)} holds no study.")
+        raise ValueError(f"The storage {shown(storage)} holds no study.")
     listed = ", ".join(repr(name) for name in names[:_MAX_NAMES])
     if len(names) > _MAX_NAMES:
         listed += f" and {len(names) - _MAX_NAMES} more"
@@ -55,15 +61,21 @@ def open_study(storage: str, study_name: str | None) -> optuna.Study:
     raise ValueError(f"There is no study {study_name!r}; the storage holds {listed}.")
 
 
+def is_sqlite_file(file: Path) -> bool:
+    """Tell whether a file is an SQLite database, whatever its name."""
+    if not file.is_file():
+        return False
+    with file.open("rb") as opened:
+        return opened.read(len(_SQLITE_MAGIC)) == _SQLITE_MAGIC
+
+
 class _StorageError(ValueError):
     pass
 
 
 def _open_storage(storage: str) -> BaseStorage:
     if Path(storage).is_file():
-        with Path(storage).open("rb") as file:
-            is_sqlite = file.read(len(_SQLITE_MAGIC)) == _SQLITE_MAGIC
-        if is_sqlite:
+        if is_sqlite_file(Path(storage)):
             return _open_database(sqlalchemy.make_url(f"sqlite:///{storage}"))
         return JournalStorage(JournalFileBackend(storage))
     if storage.startswith("redis"):
@@ -72,7 +84,7 @@ def _open_storage(storage: str) -> BaseStorage:
         url = sqlalchemy.make_url(storage)
     except sqlalchemy.exc.ArgumentError:
         raise _StorageError(
-            f"{storage!r} is neither the URL of a storage nor an existing file."
+            f"{shown(storage)} is neither the URL of a storage nor an existing file."
         ) from None
     return _open_database(url)
 
@@ -90,14 +102,7 @@ def _open_database(url: sqlalchemy.URL) -> BaseStorage:
     finally:
         engine.dispose()
     if not has_studies:
-        shown = _shown(url.render_as_string())
-        raise _StorageError(f"The database {shown} is not a storage of Optuna.")
+        raise _StorageError(
+            f"The database {shown(url.render_as_string())} is not a storage of Optuna."
+        )
     return RDBStorage(url.render_as_string(hide_password=False))
-
-
-def _shown(storage: str) -> str:
-    """Give a storage without the password in its URL."""
-    try:
-        return repr(sqlalchemy.make_url(storage).render_as_string(hide_password=True))
-    except sqlalchemy.exc.ArgumentError:
-        return repr(storage)

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from optuna_perfpred.distributed import _exit_codes
+from optuna_perfpred.distributed._worker import run_worker
+
+
+STORAGE_VARIABLE = "OPTUNA_STORAGE"
+_DESCRIPTION = """\
+Run trials of a study that other workers, here and on other hosts, may run as well.
+SIGTERM and SIGINT stop the worker cleanly: another one goes on with its trial.
+"""
+
+
+def add_worker_command(commands: Any) -> None:
+    """Add ``worker`` to the commands."""
+    command = commands.add_parser(
+        "worker",
+        help="run trials of a study that many workers share",
+        description=_DESCRIPTION,
+        epilog=_exit_codes.EXPLAINED,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.add_argument(
+        "objective",
+        metavar="MODULE_OR_FILE:OBJECTIVE",
+        help="the objective, as training.vision:objective or path/train.py:objective",
+    )
+    storage = command.add_mutually_exclusive_group()
+    storage.add_argument(
+        "--storage",
+        metavar="URL",
+        help="URL of a database, of a gRPC proxy (grpc://HOST:PORT) or of Redis, or the path of "
+        f"a journal file (default: the environment variable {STORAGE_VARIABLE}, which is the "
+        "place for a URL with a password)",
+    )
+    storage.add_argument(
+        "--storage-file", type=Path, metavar="PATH", help="a file that holds the URL"
+    )
+    command.add_argument("--study-name", required=True, metavar="NAME")
+    command.add_argument(
+        "--n-trials", type=int, metavar="N", help="trials that this worker starts (default: any)"
+    )
+    command.add_argument(
+        "--max-trials",
+        type=int,
+        metavar="N",
+        help="stop once the study has N completed and pruned trials",
+    )
+    command.add_argument(
+        "--timeout", type=float, metavar="S", help="start no trial after S seconds"
+    )
+    command.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE.toml",
+        help="the study's direction, sampler and pruner; else create_study(storage, study_name) "
+        "is called if it is defined beside the objective",
+    )
+    command.add_argument(
+        "--heartbeat-interval",
+        type=int,
+        default=60,
+        metavar="S",
+        help="seconds between a trial's signs of life (default: 60)",
+    )
+    command.add_argument(
+        "--grace-period",
+        type=int,
+        default=120,
+        metavar="S",
+        help="seconds without one until a trial is dead (default: 120)",
+    )
+    command.add_argument(
+        "--max-retry",
+        type=int,
+        default=3,
+        metavar="N",
+        help="how often a dead trial is tried again (default: 3)",
+    )
+    command.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> int:
+    return run_worker(
+        args.objective,
+        storage=_storage(args),
+        study_name=args.study_name,
+        n_trials=args.n_trials,
+        max_trials=args.max_trials,
+        timeout=args.timeout,
+        config=args.config,
+        heartbeat_interval=args.heartbeat_interval,
+        grace_period=args.grace_period,
+        max_retry=args.max_retry,
+    )
+
+
+def _storage(args: argparse.Namespace) -> str:
+    if args.storage_file is not None:
+        storage = args.storage_file.read_text().strip()
+        if not storage or "\n" in storage:
+            raise ValueError(f"{str(args.storage_file)!r} must hold the storage's URL, on a line.")
+        return str(storage)
+    storage = args.storage or os.environ.get(STORAGE_VARIABLE)
+    if not storage:
+        raise ValueError(
+            f"There is no storage: give --storage, --storage-file or the environment variable "
+            f"{STORAGE_VARIABLE}."
+        )
+    return str(storage)

@@ -1,0 +1,188 @@
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+import random
+import time
+from typing import Any
+from typing import TYPE_CHECKING
+import warnings
+
+from optuna.exceptions import ExperimentalWarning
+from optuna.exceptions import StorageInternalError
+from optuna.storages import GrpcStorageProxy
+from optuna.storages import JournalStorage
+from optuna.storages import RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalRedisBackend
+import sqlalchemy
+
+from optuna_perfpred._redact import Redactor
+from optuna_perfpred._redact import shown
+from optuna_perfpred._storages import is_sqlite_file
+
+
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+    from optuna.trial import FrozenTrial
+    from optuna.trial import TrialState
+
+    from optuna_perfpred.distributed._retry import Retry
+
+_logger = logging.getLogger(__name__)
+_N_ATTEMPTS = 5
+_N_SECONDS_TO_CONNECT = 10
+
+
+class StorageUnavailableError(RuntimeError):
+    """The storage cannot be reached."""
+
+
+class HeartbeatStorage(RDBStorage):
+    """Optuna's database storage with a heartbeat that has no gaps.
+
+    A trial beats from the moment when it starts: Optuna begins after the sampler's work, and a
+    trial whose worker dies before its first beat runs forever. And a beat that the database
+    refuses, as it is restarted for example, does not end the later ones.
+    """
+
+    def record_heartbeat(self, trial_id: int) -> None:
+        """Tell that a trial is alive, if the database can be told."""
+        try:
+            super().record_heartbeat(trial_id)
+        except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError) as error:
+            _logger.warning(f"The heartbeat of a trial was not recorded: {error.__cause__!r}")
+
+    def _create_new_trial(
+        self, study_id: int, template_trial: FrozenTrial | None = None
+    ) -> FrozenTrial:
+        trial = super()._create_new_trial(study_id, template_trial)
+        if not trial.state.is_finished() and template_trial is None:
+            self.record_heartbeat(trial._trial_id)
+        return trial
+
+    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Any = None) -> bool:
+        """Set the state, and the first heartbeat of a trial that was waiting."""
+        is_set = super().set_trial_state_values(trial_id, state, values)
+        if is_set and not state.is_finished():
+            self.record_heartbeat(trial_id)
+        return is_set
+
+
+def open_storage(
+    storage: str, *, heartbeat_interval: int, grace_period: int, retry: Retry
+) -> BaseStorage:
+    """Open a worker's storage, and create it if there is none.
+
+    Args:
+        storage:
+            The URL of a database (``postgresql+psycopg://``, ``mysql+pymysql://``,
+            ``sqlite:///``), of Optuna's gRPC proxy (``grpc://host:port``) or of a Redis server
+            with a journal (``redis://``), or the path of a journal file or an SQLite database.
+        heartbeat_interval:
+            Seconds between two signs of life of a trial.
+        grace_period:
+            Seconds without one after which a trial counts as dead.
+        retry:
+            What is done with dead trials.
+
+    Returns:
+        The storage.
+
+    Raises:
+        ValueError:
+            If no storage can be meant, or a driver is missing.
+        StorageUnavailableError:
+            If the server does not answer.
+    """
+    kind, _, rest = storage.partition("://")
+    if kind == "grpc" or kind.startswith("redis") or not rest:
+        if not rest and is_sqlite_file(Path(storage)):
+            storage = f"sqlite:///{storage}"
+        else:
+            opened = _open_without_heartbeat(storage)
+            _logger.info(
+                "This storage has no heartbeat: a trial whose worker dies stays RUNNING, and "
+                "isn't tried again. A database URL has one."
+            )
+            return opened
+    try:
+        return _open_database(storage, heartbeat_interval, grace_period, retry)
+    except (sqlalchemy.exc.ArgumentError, ImportError) as error:
+        # Their cause would be shown with the URL.
+        raise ValueError(
+            f"The storage {shown(storage)} cannot be opened: {_first_line(error, storage)}"
+        ) from None
+
+
+def _open_database(
+    storage: str, heartbeat_interval: int, grace_period: int, retry: Retry
+) -> BaseStorage:
+    url = sqlalchemy.make_url(storage)
+    sqlalchemy.create_engine(url).dispose()  # Raises if a driver is missing.
+    for attempt in range(1, _N_ATTEMPTS + 1):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)
+                return HeartbeatStorage(
+                    storage,
+                    engine_kwargs=_engine_arguments(url),
+                    heartbeat_interval=heartbeat_interval,
+                    grace_period=grace_period,
+                    heartbeat_stale_trial_callback=retry,
+                )
+        # Workers that start at once all make the tables, and but one fails.
+        except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError) as error:
+            if attempt == _N_ATTEMPTS:
+                raise StorageUnavailableError(
+                    f"The storage {shown(storage)} cannot be opened: "
+                    f"{_first_line(error.__cause__ or error, storage)}"
+                ) from None
+            time.sleep(random.uniform(0.2, 0.6) * attempt)
+    raise AssertionError
+
+
+def _engine_arguments(url: sqlalchemy.URL) -> dict[str, Any]:
+    """Give what lets a worker notice that its server was restarted or that the net is cut."""
+    if url.get_backend_name() == "sqlite":
+        return {}
+    limits: dict[str, Any] = {}
+    if url.get_driver_name() in ("psycopg", "psycopg2"):
+        limits = {
+            "connect_timeout": _N_SECONDS_TO_CONNECT,
+            "keepalives_idle": 30,
+            "keepalives_interval": 10,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 60_000,  # Milliseconds.
+        }
+    elif url.get_driver_name() in ("pymysql", "mysqldb"):
+        # The first read of a large study may take long.
+        limits = {
+            "connect_timeout": _N_SECONDS_TO_CONNECT,
+            "read_timeout": 180,
+            "write_timeout": 60,
+        }
+    given = {key: value for key, value in limits.items() if key not in url.query}
+    return {"pool_pre_ping": True, "connect_args": given}
+
+
+def _open_without_heartbeat(storage: str) -> BaseStorage:
+    kind, _, rest = storage.partition("://")
+    if kind == "grpc":
+        host, _, port = rest.rstrip("/").rpartition(":")
+        if not host or not port.isdigit():
+            raise ValueError(f"A proxy must be given as grpc://HOST:PORT, but got {storage!r}.")
+        try:
+            return GrpcStorageProxy(host=host, port=int(port))
+        except ImportError:
+            raise ImportError(
+                "A gRPC proxy needs grpcio and protobuf: pip install grpcio protobuf"
+            ) from None
+    if rest:
+        return JournalStorage(JournalRedisBackend(storage))
+    return JournalStorage(JournalFileBackend(storage))
+
+
+def _first_line(error: BaseException, storage: str) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return Redactor(storage)(lines[0])
