@@ -1,6 +1,8 @@
 """A study as arrays: each finished trial is read once, its curve and its configuration encoded."""
 
 from optuna_perfpred.history._encoding import ConfigurationEncoder
+from optuna_perfpred.history._finished_trials import FinishedTrials
+from optuna_perfpred.history._finished_trials import FinishedTrialsReader
 from optuna_perfpred.history._per_study import PerStudy
 from optuna_perfpred.history._records import Configuration
 from optuna_perfpred.history._records import CurveRecord
@@ -17,6 +19,8 @@ __all__ = [
     "Configuration",
     "ConfigurationEncoder",
     "CurveRecord",
+    "FinishedTrials",
+    "FinishedTrialsReader",
     "PerStudy",
     "StudyHistory",
     "TrainingSet",

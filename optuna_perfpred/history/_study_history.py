@@ -8,6 +8,7 @@ from optuna_perfpred.history._records import read_record
 
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from collections.abc import Sequence
     from datetime import datetime
 
@@ -52,14 +53,33 @@ class StudyHistory:
                 self._records = ()
             # Trials never leave the state, so an equal number means nothing new.
             if len(trials) > len(self._by_number):
-                records = list(self._records)
-                for trial in trials:
-                    if trial.number not in self._by_number:
-                        record = read_record(trial, self._feature_attrs)
-                        self._by_number[trial.number] = record
-                        bisect.insort(records, record, key=_completion_order)
-                self._records = tuple(records)
+                self._add(trials)
             return self._records
+
+    def add(self, trials: Iterable[FrozenTrial]) -> tuple[CurveRecord, ...]:
+        """Take in trials of the same study.
+
+        Args:
+            trials:
+                Trials that have finished. Those that are known already are passed over.
+
+        Returns:
+            As :meth:`update`.
+        """
+        with self._lock:
+            self._add(trials)
+            return self._records
+
+    def _add(self, trials: Iterable[FrozenTrial]) -> None:
+        new = [trial for trial in trials if trial.number not in self._by_number]
+        if not new:
+            return
+        records = list(self._records)
+        for trial in new:
+            record = read_record(trial, self._feature_attrs)
+            self._by_number[trial.number] = record
+            bisect.insort(records, record, key=_completion_order)
+        self._records = tuple(records)
 
     def _is_same_study(self, trial: FrozenTrial) -> bool:
         """Whether a trial is the one remembered under its number.

@@ -5,12 +5,10 @@ import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
-from optuna.trial import TrialState
 from sklearn.base import clone
 
 from optuna_perfpred.history import read_configuration
 from optuna_perfpred.history import read_curve
-from optuna_perfpred.history import StudyHistory
 from optuna_perfpred.history import TrainingSet
 from optuna_perfpred.pruners._assessment import Assessment
 from optuna_perfpred.pruners._earlier_studies import EarlierStudies
@@ -19,12 +17,12 @@ from optuna_perfpred.pruners._study_settings import BestTrials
 
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from datetime import datetime
 
     from optuna.trial import FrozenTrial
 
     from optuna_perfpred.history import CurveRecord
+    from optuna_perfpred.history import FinishedTrials
     from optuna_perfpred.predictors import CurvePredictor
     from optuna_perfpred.predictors import Forecast
     from optuna_perfpred.pruners._study_settings import StudySettings
@@ -44,24 +42,21 @@ class ForecastAssessor:
             The pruner's arguments.
     """
 
-    states = (TrialState.COMPLETE,)
-    """The states of the trials that :meth:`assess` learns from."""
-
     def __init__(self, predictor: CurvePredictor, settings: StudySettings) -> None:
         self._predictor = predictor
         self._settings = settings
         self._best = BestTrials(settings)
         self._earlier = EarlierStudies(settings)
-        self._history = StudyHistory(settings.feature_attrs)
         self._lock = threading.Lock()
         self._fitted: dict[tuple[int, int, int, datetime], _FittedModels] = {}
+        self._is_fitting = False
 
-    def assess(self, finished: Sequence[FrozenTrial], trial: FrozenTrial) -> Assessment | None:
+    def assess(self, finished: FinishedTrials, trial: FrozenTrial) -> Assessment | None:
         """Assess a running trial.
 
         Args:
             finished:
-                The trials of the study that are in :attr:`states`.
+                The finished trials of the study.
             trial:
                 The running trial, which has reported.
 
@@ -70,7 +65,7 @@ class ForecastAssessor:
             the trial has reported no number yet, or it has reached the end of a full curve.
         """
         settings = self._settings
-        records = self._history.update(finished)
+        records = finished.completed
         best = self._best.of(records)
         forecast = self._forecast(records, trial) if best is not None else None
         if best is None or forecast is None:
@@ -112,15 +107,37 @@ class ForecastAssessor:
         key = (len(earlier), len(records), records[-1].number, records[-1].completed)
         with self._lock:
             models = self._fitted.get(key)
-        if models is None:
-            # Outside of the lock: other threads go on, at worst one of them does the same.
+            if models is None and self._is_fitting:
+                # Another thread is fitting new models: until then the last ones will do.
+                models = self._latest_of(records, len(earlier))
+            fits = models is None and not self._is_fitting
+            self._is_fitting |= fits
+        if models is not None:
+            return models
+        try:
+            # Outside of the lock: other threads go on.
             models = self._fit(earlier.records(len(records)) + records)
-            with self._lock:
-                models = self._fitted.setdefault(key, models)
-                # Two generations, for threads that read the storage a moment earlier.
-                while len(self._fitted) > 2:
-                    del self._fitted[next(iter(self._fitted))]
+        finally:
+            if fits:
+                self._is_fitting = False
+        with self._lock:
+            models = self._fitted.setdefault(key, models)
+            # Two generations, for threads that read the storage a moment earlier.
+            while len(self._fitted) > 2:
+                del self._fitted[next(iter(self._fitted))]
         return models
+
+    def _latest_of(self, records: tuple[CurveRecord, ...], n_earlier: int) -> _FittedModels | None:
+        """Give the models that were fitted last, if on the first ones of these records."""
+        for (n_earlier_then, n, number, completed), models in reversed(self._fitted.items()):
+            last = records[n - 1] if n <= len(records) else None
+            if last is not None and (n_earlier_then, number, completed) == (
+                n_earlier,
+                last.number,
+                last.completed,
+            ):
+                return models
+        return None
 
     def _fit(self, records: tuple[CurveRecord, ...]) -> _FittedModels:
         settings = self._settings

@@ -13,6 +13,7 @@ from optuna.pruners._percentile import _is_first_in_interval_step
 from optuna.study import Study
 from optuna.study import StudyDirection
 
+from optuna_perfpred.history import FinishedTrialsReader
 from optuna_perfpred.history import PerStudy
 from optuna_perfpred.predictors import CurvePredictor
 from optuna_perfpred.pruners._arguments import check_at_least
@@ -33,6 +34,7 @@ from optuna_perfpred.pruners._warn_once import WarnOnce
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from optuna.trial import FrozenTrial
     from optuna.trial import Trial
@@ -275,7 +277,7 @@ class PerformancePredictionPruner(BasePruner):
 
     def _prune(self, study: Study, trial: FrozenTrial) -> bool:
         whole_study: Study = getattr(study, "_study", study)  # HyperbandPruner shows a bracket.
-        if self._let_finish.of(whole_study).get(trial._trial_id, False):
+        if self._let_finish.of(whole_study).get(_identity(trial), False):
             return False
         assessment = self._assess(whole_study, trial) if self._is_due(trial) else None
         if assessment is not None and assessment.probability < 1.0 - self._confidence:
@@ -300,9 +302,8 @@ class PerformancePredictionPruner(BasePruner):
         )
 
     def _assess(self, study: Study, trial: FrozenTrial) -> Assessment | None:
-        assessor = self._assessors.of(study)
-        finished = study.get_trials(deepcopy=False, states=assessor.states)
-        assessment = assessor.assess(finished, trial)
+        finished = self._finished.of(study).read(study, trial)
+        assessment = self._assessors.of(study).assess(finished, trial)
         if assessment is not None:
             latest = self._latest.of(study)
             latest[trial._trial_id] = assessment
@@ -344,9 +345,9 @@ class PerformancePredictionPruner(BasePruner):
     ) -> None:
         """Leave the first decision on a trial, and its reason, for people, samplers and plots."""
         recorded = self._let_finish.of(study)
-        if trial._trial_id in recorded:
+        if _identity(trial) in recorded:
             return
-        recorded[trial._trial_id] = let_finish
+        recorded[_identity(trial)] = let_finish
         _logger.info("Trial %d: %s", trial.number, attributes[REASON])
         # A retried trial starts with the attributes of the one that died.
         if let_finish or AUDIT in trial.user_attrs:
@@ -358,16 +359,19 @@ class PerformancePredictionPruner(BasePruner):
             self._warn_once("The reason of a pruning could not be recorded", error)
 
     def _forget(self) -> None:
+        self._finished = PerStudy(lambda _: FinishedTrialsReader(self._feature_attrs))
         self._assessors = PerStudy(self._new_assessor)
         self._latest: PerStudy[dict[int, Assessment]] = PerStudy(lambda _: {})
         # Of each trial that a decision was recorded on, whether it goes on nevertheless.
-        self._let_finish: PerStudy[dict[int, bool]] = PerStudy(lambda _: {})
+        self._let_finish: PerStudy[dict[tuple[int, datetime | None], bool]] = PerStudy(
+            lambda _: {}
+        )
         self._warn_once = WarnOnce()
 
     def __getstate__(self) -> dict[str, Any]:
         # Another process learns from its storage, which knows more by then.
         state = self.__dict__.copy()
-        for learned in ("_assessors", "_latest", "_let_finish", "_warn_once"):
+        for learned in ("_finished", "_assessors", "_latest", "_let_finish", "_warn_once"):
             del state[learned]
         return state
 
@@ -384,6 +388,11 @@ class _Defaults(NamedTuple):
 
 _RULE = _Defaults(n_startup_trials=1, confidence=0.5, top_n=1)
 _PREDICTOR = _Defaults(n_startup_trials=10, confidence=0.99, top_n=5)
+
+
+def _identity(trial: FrozenTrial) -> tuple[int, datetime | None]:
+    # A deleted study's identifiers may be given to a new study by the storage.
+    return trial._trial_id, trial.datetime_start
 
 
 def _or(given: T | None, default: T) -> T:

@@ -1,15 +1,13 @@
 from __future__ import annotations
 
-import heapq
+from dataclasses import dataclass
 import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
-from optuna.trial import TrialState
 from scipy import special
 
 from optuna_perfpred.history import read_curve
-from optuna_perfpred.history import StudyHistory
 from optuna_perfpred.pruners._assessment import RelativeAssessment
 from optuna_perfpred.pruners._earlier_studies import EarlierStudies
 from optuna_perfpred.pruners._learned import Learned
@@ -21,12 +19,12 @@ from optuna_perfpred.pruners._study_settings import BestTrials
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
-    from collections.abc import Sequence
 
     import numpy.typing as npt
     from optuna.trial import FrozenTrial
 
     from optuna_perfpred.history import CurveRecord
+    from optuna_perfpred.history import FinishedTrials
     from optuna_perfpred.pruners._stopping_rule import StoppingRule
     from optuna_perfpred.pruners._study_settings import StudySettings
 
@@ -48,28 +46,22 @@ class RuleAssessor:
             The pruner's arguments.
     """
 
-    states = (TrialState.COMPLETE, TrialState.PRUNED)
-    """The states of the trials that :meth:`assess` learns from."""
-
     def __init__(self, rule: StoppingRule, settings: StudySettings) -> None:
         self._rule = rule
         self._settings = settings
         self._best = BestTrials(settings)
         self._earlier = EarlierStudies(settings)
-        self._completed = StudyHistory(settings.feature_attrs)
-        self._pruned = StudyHistory(settings.feature_attrs)
         self._lock = threading.Lock()
-        self._learned: tuple[Hashable, Learned | None] = ((), None)
+        self._latest: _Lesson | None = None
+        self._is_learning = False
         self._recent: tuple[Hashable, npt.NDArray[np.float64]] = ((), np.empty((0, 0)))
 
-    def assess(
-        self, finished: Sequence[FrozenTrial], trial: FrozenTrial
-    ) -> RelativeAssessment | None:
+    def assess(self, finished: FinishedTrials, trial: FrozenTrial) -> RelativeAssessment | None:
         """Assess a running trial.
 
         Args:
             finished:
-                The trials of the study that are in :attr:`states`.
+                The finished trials of the study.
             trial:
                 The running trial, which has reported.
 
@@ -78,14 +70,15 @@ class RuleAssessor:
             the trial has reported no number yet, or it has reached the end of a full curve.
         """
         settings = self._settings
-        completed = self._completed.update([t for t in finished if t.state == TrialState.COMPLETE])
-        pruned = self._pruned.update([t for t in finished if t.state == TrialState.PRUNED])
+        completed = finished.completed
         best = self._best.of(completed)
         steps, values = read_curve(trial)
-        earlier = self._earlier.unless_refused((*completed, *pruned), steps, values)
+        # All trials in one sequence only for those who look at them: there may be many.
+        trials = tuple(finished) if len(self._earlier) > 0 else ()
+        earlier = self._earlier.unless_refused(trials, steps, values)
         if len(completed) + len(earlier) < settings.n_startup_trials:
             return None
-        n_finished = len(completed) + len(pruned)
+        n_finished = len(finished)
         reference = self._reference(best, earlier, n_finished)
         learned = self._learn(completed, reference, earlier) if reference else None
         if learned is None:
@@ -96,19 +89,19 @@ class RuleAssessor:
             return None
         curve, configuration = observed
         n_finished += earlier.worth
-        recent = self._recent_curves(completed, pruned, learned)
-        trials = learned.completed
+        recent = self._recent_curves(finished, learned)
+        known = learned.completed
         chance = self._rule.probability_of_beating_best(
-            trials, curve, configuration, recent, n_finished
+            known, curve, configuration, recent, n_finished
         )
         # A full curve has one step more than there are between its ends.
         mean_step = (ends[-1] - ends[0]) / (len(ends) - 1)
         remaining = float((ends[-1] - steps[-1]) / (ends[-1] - ends[0] + mean_step))
         relative = float(relative_chance(chance, remaining, n_finished))
-        mean, std = trials.forecast(curve, configuration)
+        mean, std = known.forecast(curve, configuration)
         # The completed trials are the survivors, from which the regression learns that all end
         # well. The rule knows of that: the forecast promises no more than it, nor a fall.
-        agreed = trials.best_value + std * float(special.ndtri(max(chance, 1e-12)))
+        agreed = known.best_value + std * float(special.ndtri(max(chance, 1e-12)))
         mean = min(mean, max(agreed, float(curve[-1])))
         return RelativeAssessment(
             step=int(steps[-1]),
@@ -116,7 +109,7 @@ class RuleAssessor:
             predicted_std=std,
             probability=relative / (1.0 + relative),
             probability_of_beating_best=chance,
-            reference=settings.sign * trials.best_value,
+            reference=settings.sign * known.best_value,
             rank=settings.top_n,
             offset=settings.offset,
             relative_chance=relative,
@@ -136,41 +129,63 @@ class RuleAssessor:
         self, completed: tuple[CurveRecord, ...], reference: CurveRecord, earlier: EarlierStudies
     ) -> Learned | None:
         """Take the statistics of the completed trials, if they are not known already."""
-        learned_from = completed[: n_learned_from(len(completed))]
-        # The time tells a trial from one of a deleted study with the same identifiers.
-        key = (
-            len(earlier),
-            *((r.number, r.completed) for r in (*learned_from[-1:], reference)),
-        )
+        n = n_learned_from(len(completed))
+        last = completed[n - 1] if n > 0 else None
         with self._lock:
-            known, learned = self._learned
-        if known != key:
-            # Outside of the lock: other threads go on, at worst one of them does the same.
-            records = earlier.records(len(learned_from)) + learned_from
+            known = self._latest
+            if known is not None:
+                if known.is_of(last, reference, len(earlier)):
+                    return known.learned
+                # Another thread is learning anew: until then the last lesson will do.
+                if self._is_learning and known.is_of_same_study(completed, len(earlier)):
+                    return known.learned
+            learns = not self._is_learning
+            self._is_learning = True
+        try:
+            # Outside of the lock: other threads go on.
+            records = earlier.records(n) + completed[:n]
             learned = _learn_from(records, reference, self._settings)
-            with self._lock:
-                self._learned = (key, learned)
+        finally:
+            if learns:
+                self._is_learning = False
+        with self._lock:
+            self._latest = _Lesson(n, last, reference, len(earlier), learned)
         return learned
 
     def _recent_curves(
-        self,
-        completed: tuple[CurveRecord, ...],
-        pruned: tuple[CurveRecord, ...],
-        learned: Learned,
+        self, finished: FinishedTrials, learned: Learned
     ) -> npt.NDArray[np.float64]:
-        key = (learned, len(completed), len(pruned))
+        key = (learned, len(finished.completed), len(finished.pruned))
         with self._lock:
             known, curves = self._recent
         if known != key:
-            latest = heapq.nlargest(
-                N_RECENT,
-                (*completed[-N_RECENT:], *pruned[-N_RECENT:]),
-                key=lambda r: (r.completed, r.number),
-            )
-            curves = learned.align(latest[::-1])
+            curves = learned.align(finished.latest(N_RECENT))
             with self._lock:
                 self._recent = (key, curves)
         return curves
+
+
+@dataclass(frozen=True)
+class _Lesson:
+    """What was learned, and from what."""
+
+    n: int
+    last: CurveRecord | None
+    reference: CurveRecord
+    n_earlier: int
+    learned: Learned | None
+
+    def is_of(self, last: CurveRecord | None, reference: CurveRecord, n_earlier: int) -> bool:
+        # A history only grows, so its first trials are known by the last one of them. Records of
+        # a deleted study with the same identifiers are other objects.
+        return self.last is last and self.reference is reference and self.n_earlier == n_earlier
+
+    def is_of_same_study(self, completed: tuple[CurveRecord, ...], n_earlier: int) -> bool:
+        return (
+            0 < self.n <= len(completed)
+            and completed[self.n - 1] is self.last
+            and self.n_earlier == n_earlier
+        )
 
 
 def _learn_from(

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import functools
+
 
 # A history that has grown by a tenth changes what is learned from it by less than its error, and
 # the number of times it is learned from grows with the logarithm of the number of trials.
 _GROWTH = 1.1
 
 
+@functools.lru_cache  # Pruners ask at each step of a trial.
 def n_learned_from(n_completed: int, first: int = 1) -> int:
     """Give the number of completed trials to learn from: the last number on the schedule.
 

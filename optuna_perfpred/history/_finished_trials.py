@@ -1,0 +1,192 @@
+from __future__ import annotations
+
+import bisect
+from dataclasses import dataclass
+import heapq
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from optuna.storages import InMemoryStorage
+from optuna.trial import TrialState
+
+from optuna_perfpred.history._study_history import StudyHistory
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from collections.abc import Iterator
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from optuna.study import Study
+    from optuna.trial import FrozenTrial
+
+    from optuna_perfpred.history._records import CurveRecord
+
+
+# A read is repeated when this many times its duration have passed, so that at most a tenth of the
+# time is spent on reading, whatever the storage and however large the study.
+_READING_INTERVAL = 10.0
+# Trials are forgotten after this many others have asked; one that asks again reads once more.
+_N_REMEMBERED = 1000
+
+
+@dataclass(frozen=True)
+class FinishedTrials:
+    """The finished trials of a study, or of several, in the order of their ends.
+
+    Attributes:
+        completed:
+            Those that were completed.
+        pruned:
+            Those that were pruned.
+    """
+
+    completed: tuple[CurveRecord, ...] = ()
+    pruned: tuple[CurveRecord, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.completed) + len(self.pruned)
+
+    def __iter__(self) -> Iterator[CurveRecord]:
+        """Give the completed trials, then the pruned ones."""
+        yield from self.completed
+        yield from self.pruned
+
+    def latest(self, n: int) -> tuple[CurveRecord, ...]:
+        """Give the ``n`` trials that finished last, the latest one last."""
+        last = (*self.completed[-n:], *self.pruned[-n:])
+        return tuple(heapq.nlargest(n, last, key=lambda r: (r.completed, r.number))[::-1])
+
+
+class FinishedTrialsReader:
+    """Reads the finished trials of one study, no more often than needed. Safe with threads.
+
+    Reading a large or busy study takes longer than deciding: Optuna fetches all running trials
+    and goes through all others at each read. So all threads share what was read last. When a
+    trial asks for the first time, the storage is read. Later it is read again only when that
+    takes at most a tenth of the time that has passed: if a step takes longer than ten reads, at
+    each step, else once in several. No trial finishes while the only worker trains another one,
+    so that this changes nothing there. A study in memory is read each time, at the cost of a
+    list's copy.
+
+    Args:
+        feature_attrs:
+            Names of user attributes that are features beside the parameters.
+        clock:
+            Gives the time in seconds.
+    """
+
+    def __init__(
+        self, feature_attrs: Sequence[str] = (), *, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self._feature_attrs = feature_attrs
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._asked: dict[tuple[int, datetime | None], None] = {}
+        self._n_reading = 0
+        self._has_read = False
+        self._next_read = 0.0
+        self._forget()
+
+    def read(self, study: Study, trial: FrozenTrial) -> FinishedTrials:
+        """Give the finished trials of the study.
+
+        Args:
+            study:
+                The study, the same one at each call.
+            trial:
+                The trial that is to be compared with them.
+
+        Returns:
+            The trials; the same object as before if no other trial has finished.
+        """
+        # A deleted study's identifiers may be given to a new study by the storage.
+        asking = (trial._trial_id, trial.datetime_start)
+        with self._lock:
+            # What another thread is reading now will do for this trial's next step.
+            is_due = self._n_reading == 0 and self._clock() >= self._next_read
+            if (
+                asking in self._asked
+                and not is_due
+                and not isinstance(study._storage, InMemoryStorage)
+            ):
+                return self._finished
+            self._n_reading += 1
+        try:
+            start = self._clock()
+            trials = study.get_trials(deepcopy=False)
+            end = self._clock()
+        finally:
+            with self._lock:
+                self._n_reading -= 1
+        with self._lock:
+            # The first read fetches everything, and does not tell what the next ones take.
+            self._next_read = start + _READING_INTERVAL * (end - start) if self._has_read else end
+            self._has_read = True
+            self._asked[asking] = None
+            while len(self._asked) > _N_REMEMBERED:
+                del self._asked[next(iter(self._asked))]
+            return self._take_in(trials)
+
+    def _take_in(self, trials: Sequence[FrozenTrial]) -> FinishedTrials:
+        if not self._unread.is_of_same_study(trials):
+            self._forget()
+        new = self._unread.newly_finished(trials)
+        if new:
+            completed = [trial for trial in new if trial.state == TrialState.COMPLETE]
+            pruned = [trial for trial in new if trial.state == TrialState.PRUNED]
+            self._finished = FinishedTrials(
+                self._completed.add(completed), self._pruned.add(pruned)
+            )
+        return self._finished
+
+    def _forget(self) -> None:
+        self._unread = _Unread()
+        self._completed = StudyHistory(self._feature_attrs)
+        self._pruned = StudyHistory(self._feature_attrs)
+        self._finished = FinishedTrials()
+
+
+class _Unread:
+    """Finds the trials that have finished since the last look, without looking at all others."""
+
+    def __init__(self) -> None:
+        self._first_finished: FrozenTrial | None = None
+        # Of the trials looked at so far: their number, the last one, and who was unfinished.
+        self._n_trials = 0
+        self._last_number = -1
+        self._unfinished: list[int] = []
+
+    def is_of_same_study(self, trials: Sequence[FrozenTrial]) -> bool:
+        known = self._first_finished
+        if known is None:
+            return True
+        at = bisect.bisect_left(trials, known.number, key=lambda trial: trial.number)
+        return at < len(trials) and (
+            (trials[at]._trial_id, trials[at].datetime_start)
+            == (known._trial_id, known.datetime_start)
+        )
+
+    def newly_finished(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        """Give the trials that were unfinished or not there at the last call.
+
+        Args:
+            trials:
+                All trials of the study, in any state, by ascending number.
+        """
+        n = self._n_trials
+        if len(trials) < n and self._first_finished is not None:
+            return []  # Another thread has read later.
+        # The places are the same unless a trial before the last one has become visible late.
+        if len(trials) < n or (n > 0 and trials[n - 1].number != self._last_number):
+            n, self._unfinished = 0, []
+        places = [*self._unfinished, *range(n, len(trials))]
+        self._unfinished = [place for place in places if not trials[place].state.is_finished()]
+        self._n_trials = len(trials)
+        self._last_number = trials[-1].number if trials else -1
+        new = [trials[place] for place in places if trials[place].state.is_finished()]
+        if new and self._first_finished is None:
+            self._first_finished = new[0]
+        return new
