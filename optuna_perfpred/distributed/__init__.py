@@ -1,6 +1,8 @@
 """Workers that share one study."""
 
+from optuna_perfpred.distributed._checkpoint import Checkpoint
+from optuna_perfpred.distributed._checkpoint import Resumed
 from optuna_perfpred.distributed._worker import run_worker
 
 
-__all__ = ["run_worker"]
+__all__ = ["Checkpoint", "Resumed", "run_worker"]

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+import hashlib
+from importlib import import_module
+import io
+import json
+from typing import Any
+
+
+# The hash of all that follows it comes after the magic bytes.
+_MAGIC = b"perfpred-ckpt-1\n"
+_START = len(_MAGIC) + hashlib.sha256().digest_size
+_BYTES = "bytes"
+_TORCH = "torch"
+
+
+class DamagedError(ValueError):
+    """A file is not a whole checkpoint."""
+
+
+@dataclass(frozen=True)
+class SavedState:
+    """A checkpoint whose hash is right and whose state has not been decoded yet.
+
+    Attributes:
+        number:
+            The number of the trial that saved it.
+        step:
+            The step after which it was saved.
+        kind:
+            How the state is encoded.
+        content:
+            The encoded state.
+    """
+
+    number: int
+    step: int
+    kind: str
+    content: bytes
+
+    def decode(self) -> Any:
+        """Give the state, with all tensors on the CPU.
+
+        Raises:
+            Exception:
+                If this version of PyTorch cannot read it, or it holds what would have to be
+                unpickled, which is never done.
+        """
+        if self.kind == _BYTES:
+            return self.content
+        return _load_tensors(io.BytesIO(self.content))
+
+
+def pack(number: int, step: int, state: Any, *, verify: bool) -> io.BytesIO:
+    """Encode a checkpoint.
+
+    Args:
+        number:
+            The number of the trial.
+        step:
+            The step.
+        state:
+            Bytes, or what ``torch.save`` takes.
+        verify:
+            Whether to read the state again, which takes as long as encoding it.
+
+    Returns:
+        The content of the file, to be read from its beginning.
+
+    Raises:
+        ValueError:
+            If the state could not be read without unpickling.
+    """
+    kind = _BYTES if isinstance(state, bytes | bytearray | memoryview) else _TORCH
+    file = io.BytesIO()
+    file.write(_MAGIC.ljust(_START, b"\0"))
+    file.write(json.dumps({"number": number, "step": step, "kind": kind}).encode() + b"\n")
+    if kind == _BYTES:
+        file.write(state)
+    else:
+        content = io.BytesIO()
+        _torch().save(state, content)
+        if verify:
+            _check_tensors(content)
+        file.write(content.getbuffer())
+    with file.getbuffer() as view:
+        view[len(_MAGIC) : _START] = hashlib.sha256(view[_START:]).digest()
+    file.seek(0)
+    return file
+
+
+def unpack(content: bytes) -> SavedState:
+    """Decode the content of a file, but not yet the state in it.
+
+    Raises:
+        DamagedError:
+            If the content is not that of a whole checkpoint.
+    """
+    digest = content[len(_MAGIC) : _START]
+    is_whole = hashlib.sha256(memoryview(content)[_START:]).digest() == digest
+    if not content.startswith(_MAGIC) or not is_whole:
+        raise DamagedError("it is not a whole checkpoint")
+    end = content.index(b"\n", _START)
+    header = json.loads(content[_START:end])
+    return SavedState(
+        int(header["number"]), int(header["step"]), header["kind"], content[end + 1 :]
+    )
+
+
+def _check_tensors(content: io.BytesIO) -> None:
+    content.seek(0)
+    try:
+        _load_tensors(content)
+    except Exception as error:
+        cause = str(error).splitlines() or [type(error).__name__]
+        raise ValueError(
+            "`state` must be bytes, or tensors, numbers, strings, lists and dictionaries of them, "
+            f"because nothing else is read without unpickling, but: {cause[0]}"
+        ) from error
+
+
+def _load_tensors(content: io.BytesIO) -> Any:
+    # Whoever can write to the store could otherwise run code here.
+    return _torch().load(content, map_location="cpu", weights_only=True)
+
+
+def _torch() -> Any:
+    # Objectives that save bytes need no PyTorch.
+    try:
+        return import_module("torch")
+    except ImportError as error:
+        raise ImportError(
+            "States other than bytes are saved with PyTorch: `pip install optuna_perfpred[nas]`."
+        ) from error
