@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 import sys
+from typing import NoReturn
 from typing import TYPE_CHECKING
 
 import numpy as np
 import optuna
 
+from optuna_perfpred._redact import Redactor
 from optuna_perfpred._storages import open_study
 from optuna_perfpred.distributed._command import add_worker_command
+from optuna_perfpred.distributed._hide_url import hide_storage_url
 from optuna_perfpred.replay import load_curves
 from optuna_perfpred.replay import replay
 from optuna_perfpred.replay._advice import advise
@@ -36,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, or 1 if an error was told on the standard error. A worker has more.
     """
+    if argv is None and sys.argv[1:2] == ["worker"]:
+        hide_storage_url()
     args = _parser().parse_args(argv)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
@@ -110,8 +115,13 @@ def _is_terminal() -> bool:
     return sys.stderr.isatty()
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        super().error(Redactor()(message))  # The message may quote a URL.
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="optuna-perfpred",
         description="Tell what pruners would have saved on finished studies, and what lost; run "
         "the workers of a study.",

@@ -1,15 +1,25 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 from pathlib import Path
+import sys
 from typing import Any
 
+from optuna_perfpred._redact import Redactor
 from optuna_perfpred.distributed import _exit_codes
+from optuna_perfpred.distributed._devices import find_devices
+from optuna_perfpred.distributed._hide_url import STORAGE_VARIABLE
+from optuna_perfpred.distributed._log import worker_log
+from optuna_perfpred.distributed._storage import is_sqlite
+from optuna_perfpred.distributed._supervisor import stop_with_supervisor
+from optuna_perfpred.distributed._supervisor import Supervisor
+from optuna_perfpred.distributed._worker import COUNT_VARIABLE
 from optuna_perfpred.distributed._worker import run_worker
 
 
-STORAGE_VARIABLE = "OPTUNA_STORAGE"
+_logger = logging.getLogger(__name__)
 _DESCRIPTION = """\
 Run trials of a study that other workers, here and on other hosts, may run as well.
 SIGTERM and SIGINT stop the worker cleanly: another one goes on with its trial.
@@ -62,6 +72,12 @@ def add_worker_command(commands: Any) -> None:
         "is called if it is defined beside the objective",
     )
     command.add_argument(
+        "--devices",
+        metavar="0,1,2|auto",
+        help="start a worker on each of these GPUs, or on all, and start one that crashes again; "
+        "0,0 is two workers on one GPU (default: one worker, in this process)",
+    )
+    command.add_argument(
         "--heartbeat-interval",
         type=int,
         default=60,
@@ -86,18 +102,64 @@ def add_worker_command(commands: Any) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    return run_worker(
-        args.objective,
-        storage=_storage(args),
-        study_name=args.study_name,
-        n_trials=args.n_trials,
-        max_trials=args.max_trials,
-        timeout=args.timeout,
-        config=args.config,
-        heartbeat_interval=args.heartbeat_interval,
-        grace_period=args.grace_period,
-        max_retry=args.max_retry,
-    )
+    storage = _storage(args)
+    redact = Redactor(storage)
+    try:
+        if args.devices is not None:
+            return _supervise(args, storage, redact)
+        if COUNT_VARIABLE in os.environ:
+            stop_with_supervisor()
+        return run_worker(
+            args.objective,
+            storage=storage,
+            study_name=args.study_name,
+            n_trials=args.n_trials,
+            max_trials=args.max_trials,
+            timeout=args.timeout,
+            config=args.config,
+            heartbeat_interval=args.heartbeat_interval,
+            grace_period=args.grace_period,
+            max_retry=args.max_retry,
+        )
+    except (ValueError, OSError, ImportError) as error:
+        raise ValueError(redact(str(error))) from None
+
+
+def _supervise(args: argparse.Namespace, storage: str, redact: Redactor) -> int:
+    devices = find_devices(args.devices)
+    with worker_log(redact):
+        if not devices:
+            _logger.info("There is no GPU: one worker runs on the CPU.")
+        if len(devices) > 1 and is_sqlite(storage):
+            _logger.warning(
+                "SQLite lets its writers wait for one another, and fail if it takes long: "
+                "several workers are better served by PostgreSQL, MySQL or a journal file."
+            )
+        supervisor = Supervisor(
+            lambda n_trials, timeout: _command(args, n_trials, timeout),
+            devices,
+            n_trials=args.n_trials,
+            timeout=args.timeout,
+            environ={**os.environ, STORAGE_VARIABLE: storage},
+            redact=redact,
+        )
+        return supervisor.run()
+
+
+def _command(args: argparse.Namespace, n_trials: int | None, timeout: float | None) -> list[str]:
+    """Give the command of a worker on one device; its storage is in the environment."""
+    options = {
+        "--study-name": args.study_name,
+        "--n-trials": n_trials,
+        "--max-trials": args.max_trials,
+        "--timeout": timeout,
+        "--config": args.config,
+        "--heartbeat-interval": args.heartbeat_interval,
+        "--grace-period": args.grace_period,
+        "--max-retry": args.max_retry,
+    }
+    given = [f"{option}={value}" for option, value in options.items() if value is not None]
+    return [sys.executable, "-m", "optuna_perfpred", "worker", args.objective, *given]
 
 
 def _storage(args: argparse.Namespace) -> str:

@@ -27,3 +27,14 @@ exit codes:
   143  stopped by SIGTERM, its trial left for another worker
 With --devices the worst of the workers' codes, 128 + N for one ended by the signal N.
 """
+
+# A supervisor starts a worker that ended otherwise again.
+FINAL = (DONE, USAGE, 2, OBJECTIVE_FAILED, SIGINT, SIGTERM)
+_FROM_THE_BEST = (DONE, SIGINT, SIGTERM, OBJECTIVE_FAILED, BROKEN)
+
+
+def severity(code: int) -> int:
+    """Order exit codes from the best to the worst: signals, then wrong usage come last."""
+    if code in _FROM_THE_BEST:
+        return _FROM_THE_BEST.index(code)
+    return code if code >= 128 else 1000 - code

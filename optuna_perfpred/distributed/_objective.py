@@ -12,6 +12,7 @@ import optuna
 
 from optuna_perfpred.distributed._config import create_configured_study
 from optuna_perfpred.distributed._config import read_config
+from optuna_perfpred.distributed._patient_storage import is_storage_error
 
 
 if TYPE_CHECKING:
@@ -86,12 +87,19 @@ class UserModule:
                 f"The study {study_name!r} exists: `{_HOOK}` in {self._source!r} must load it, "
                 "with optuna.create_study(..., load_if_exists=True)."
             ) from None
-        if not isinstance(study, optuna.Study) or study.study_name != study_name:
-            raise ValueError(
-                f"`{_HOOK}` in {self._source!r} must return the study {study_name!r}, "
-                f"but returned {study!r}."
-            )
-        return study
+        except Exception as error:
+            if is_storage_error(error):
+                raise
+            raise ValueError(f"`{_HOOK}` in {self._source!r} failed: {_told(error)}") from error
+        if isinstance(study, optuna.Study) and study.study_name == study_name:
+            used = study._storage
+            # Optuna wraps a database storage in a cache.
+            if storage in (used, getattr(used, "_backend", None)):
+                return study
+        raise ValueError(
+            f"`{_HOOK}` in {self._source!r} must return the study {study_name!r} in the storage "
+            f"that it is given, but returned {study!r}."
+        )
 
 
 def _import(source: str) -> ModuleType:

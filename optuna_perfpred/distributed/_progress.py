@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 import time
 from typing import TYPE_CHECKING
 
@@ -12,54 +13,93 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 _logger = logging.getLogger(__name__)
+_WORDS = {
+    TrialState.COMPLETE: "completed",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+}
 
 
 class Progress:
     """Counts the trials of a worker, and logs a line for each that ended.
 
+    Args:
+        count_file:
+            A file that gets a byte for each trial that starts, or :obj:`None`.
+
     Attributes:
         n_started:
             How many trials were started.
-        n_failures_in_a_row:
-            How many trials failed since the last that did not.
         n_finished:
             How many trials completed or were pruned.
+        n_failures_in_a_row:
+            How many trials failed since the last that did not.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, count_file: str | None) -> None:
         self.n_started = 0
         self.n_finished = 0
         self.n_failures_in_a_row = 0
+        self._count_file = None if count_file is None else Path(count_file)
         self._started_at = time.monotonic()
 
-    def start(self, trial: optuna.Trial) -> None:
+    def start(self) -> None:
         """Count a trial that starts."""
         self.n_started += 1
         self._started_at = time.monotonic()
-        self.error: Exception | None = None
+        if self._count_file is not None:
+            with self._count_file.open("ab") as file:
+                file.write(b".")
 
-    def __call__(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        """Count a trial that ended, and log it; a callback of Optuna."""
+    def end(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        error: BaseException | None,
+        *,
+        is_stopped: bool,
+    ) -> None:
+        """Count a trial that ended, and log it.
+
+        Args:
+            study:
+                The study.
+            trial:
+                The trial.
+            error:
+                What the objective raised, unless the trial was pruned.
+            is_stopped:
+                Whether a signal ended it.
+        """
+        word = "stopped" if is_stopped else _WORDS[trial.state]
+        told = f"Trial {trial.number} {word}"
+        if trial.last_step is not None:
+            told += f" at step {trial.last_step}"
+        told += f" in {time.monotonic() - self._started_at:.1f} s"
+        if is_stopped:
+            _logger.info(told)
+            return
         if trial.state == TrialState.FAIL:
-            self.n_failures_in_a_row += 1
-        else:
-            self.n_finished += 1
-            self.n_failures_in_a_row = 0
-        _logger.info(_describe(study, trial, time.monotonic() - self._started_at))
+            self.fail(told, error)
+            return
+        self.n_finished += 1
+        self.n_failures_in_a_row = 0
+        if trial.values is not None:
+            told += f": {', '.join(f'{value:.6g}' for value in trial.values)}"
+        _logger.info(told + _best(study))
+
+    def fail(self, what: str, error: BaseException | None) -> None:
+        """Count a failure, and log it with its cause, or else a value that is none."""
+        self.n_failures_in_a_row += 1
+        cause = repr(error) if error is not None else "its value is not a number"
+        _logger.warning(f"{what}: {cause}", exc_info=error)
 
 
-def _describe(study: optuna.Study, trial: FrozenTrial, seconds: float) -> str:
-    words = {TrialState.COMPLETE: "completed", TrialState.PRUNED: "pruned"}
-    told = f"Trial {trial.number} {words.get(trial.state, 'failed')}"
-    if trial.last_step is not None:
-        told += f" at step {trial.last_step}"
-    told += f" in {seconds:.1f} s"
-    if trial.values is not None:
-        told += f": {', '.join(f'{value:.6g}' for value in trial.values)}"
-    if len(study.directions) == 1:
-        try:
-            best = study._get_best_trial(deepcopy=False)
-        except ValueError:
-            return told + "; none completed yet"
-        told += f"; best {best.value:.6g} of trial {best.number}"
-    return told
+def _best(study: optuna.Study) -> str:
+    if len(study.directions) > 1:
+        return ""
+    try:
+        best = study.best_trial
+    except ValueError:
+        return "; none completed yet"
+    return f"; best {best.value:.6g} of trial {best.number}"

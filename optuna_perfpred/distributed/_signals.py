@@ -20,7 +20,7 @@ _SECONDS_OF_ONE_STOP = 1.0
 _RETRY_SECONDS = 0.02
 # An interrupted storage would leave a lock held or a transaction open.
 _STORAGES = ("optuna.storages.", "sqlalchemy.", "grpc.")
-_CALLER_OF_OBJECTIVE = "optuna_perfpred.distributed._worker"
+_CALLER_OF_OBJECTIVE = "optuna_perfpred.distributed._run"
 
 
 class Stopped(KeyboardInterrupt):

@@ -12,7 +12,6 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.exceptions import StorageInternalError
 from optuna.storages import GrpcStorageProxy
 from optuna.storages import JournalStorage
-from optuna.storages import RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.storages.journal import JournalRedisBackend
 import sqlalchemy
@@ -20,12 +19,11 @@ import sqlalchemy
 from optuna_perfpred._redact import Redactor
 from optuna_perfpred._redact import shown
 from optuna_perfpred._storages import is_sqlite_file
+from optuna_perfpred.distributed._patient_storage import PatientStorage
 
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
-    from optuna.trial import FrozenTrial
-    from optuna.trial import TrialState
 
     from optuna_perfpred.distributed._retry import Retry
 
@@ -38,35 +36,9 @@ class StorageUnavailableError(RuntimeError):
     """The storage cannot be reached."""
 
 
-class HeartbeatStorage(RDBStorage):
-    """Optuna's database storage with a heartbeat that has no gaps.
-
-    A trial beats from the moment when it starts: Optuna begins after the sampler's work, and a
-    trial whose worker dies before its first beat runs forever. And a beat that the database
-    refuses, as it is restarted for example, does not end the later ones.
-    """
-
-    def record_heartbeat(self, trial_id: int) -> None:
-        """Tell that a trial is alive, if the database can be told."""
-        try:
-            super().record_heartbeat(trial_id)
-        except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError) as error:
-            _logger.warning(f"The heartbeat of a trial was not recorded: {error.__cause__!r}")
-
-    def _create_new_trial(
-        self, study_id: int, template_trial: FrozenTrial | None = None
-    ) -> FrozenTrial:
-        trial = super()._create_new_trial(study_id, template_trial)
-        if not trial.state.is_finished() and template_trial is None:
-            self.record_heartbeat(trial._trial_id)
-        return trial
-
-    def set_trial_state_values(self, trial_id: int, state: TrialState, values: Any = None) -> bool:
-        """Set the state, and the first heartbeat of a trial that was waiting."""
-        is_set = super().set_trial_state_values(trial_id, state, values)
-        if is_set and not state.is_finished():
-            self.record_heartbeat(trial_id)
-        return is_set
+def is_sqlite(storage: str) -> bool:
+    """Tell whether a storage is an SQLite database."""
+    return storage.startswith("sqlite") or is_sqlite_file(Path(storage))
 
 
 def open_storage(
@@ -124,7 +96,7 @@ def _open_database(
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ExperimentalWarning)
-                return HeartbeatStorage(
+                return PatientStorage(
                     storage,
                     engine_kwargs=_engine_arguments(url),
                     heartbeat_interval=heartbeat_interval,

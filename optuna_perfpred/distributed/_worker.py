@@ -1,19 +1,19 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
 import logging
-import time
-from typing import Any
+import os
+import traceback
 from typing import TYPE_CHECKING
 
-from optuna.trial import TrialState
-
 from optuna_perfpred._redact import Redactor
+from optuna_perfpred._redact import shown
 from optuna_perfpred.distributed import _exit_codes
 from optuna_perfpred.distributed._log import worker_log
 from optuna_perfpred.distributed._objective import UserModule
 from optuna_perfpred.distributed._progress import Progress
 from optuna_perfpred.distributed._retry import Retry
+from optuna_perfpred.distributed._run import Limits
+from optuna_perfpred.distributed._run import WorkerRun
 from optuna_perfpred.distributed._signals import StopSignals
 from optuna_perfpred.distributed._storage import open_storage
 from optuna_perfpred.distributed._storage import StorageUnavailableError
@@ -21,16 +21,11 @@ from optuna_perfpred.pruners._arguments import check_at_least
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
-    import optuna
-    from optuna.trial import FrozenTrial
-
 _logger = logging.getLogger(__name__)
-_MAX_FAILURES_IN_A_ROW = 5
-_SECONDS_WITHOUT_STORAGE = 600.0
-_FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+# Names a file in which a supervisor finds how many trials were started.
+COUNT_VARIABLE = "OPTUNA_PERFPRED_COUNT_FILE"
 
 
 def run_worker(
@@ -99,11 +94,14 @@ def run_worker(
     check_at_least("heartbeat_interval", heartbeat_interval, 1)
     check_at_least("grace_period", grace_period, heartbeat_interval + 1)
     check_at_least("max_retry", max_retry, 0)
-    limits = _Limits(n_trials, max_trials, timeout)
+    limits = Limits(n_trials, max_trials, timeout)
+    # Taken away, as it is not meant for processes of the objective.
+    progress = Progress(os.environ.pop(COUNT_VARIABLE, None))
     retry = Retry(max_retry)
-    with worker_log(Redactor(storage)), StopSignals() as signals:
-        user_module = UserModule(objective)
+    redact = Redactor(storage)
+    with worker_log(redact), StopSignals() as signals:
         try:
+            user_module = UserModule(objective)
             opened = open_storage(
                 storage,
                 heartbeat_interval=heartbeat_interval,
@@ -111,79 +109,18 @@ def run_worker(
                 retry=retry,
             )
             study = user_module.create_study(opened, study_name, config)
-            return _Worker(study, user_module.objective, limits, retry, signals).run()
-        except StorageUnavailableError as error:
-            _logger.error(str(error))
+            _logger.info(f"Joined the study {study_name!r} in {shown(storage)}.")
+            run = WorkerRun(study, user_module.objective, limits, retry, signals, progress)
+            return run.run()
+        except (StorageUnavailableError, ValueError, OSError) as error:
+            if isinstance(error, StorageUnavailableError):
+                _logger.error(str(error))
+                return _exit_codes.BROKEN
+            told = "".join(traceback.format_exception(error))
+            if redact(told) == told:
+                raise
+            # Not `from error`: the password would be shown with it.
+            raise ValueError(redact(str(error))) from None
+        except Exception as error:
+            _logger.error("The worker broke.", exc_info=error)
             return _exit_codes.BROKEN
-
-
-@dataclass(frozen=True)
-class _Limits:
-    n_trials: int | None
-    max_trials: int | None
-    timeout: float | None
-
-
-class _Worker:
-    def __init__(
-        self,
-        study: optuna.Study,
-        objective: Callable[[optuna.Trial], Any],
-        limits: _Limits,
-        retry: Retry,
-        signals: StopSignals,
-    ) -> None:
-        self._study = study
-        self._objective = objective
-        self._limits = limits
-        self._retry = retry
-        self._signals = signals
-        self._progress = Progress()
-
-    def run(self) -> int:
-        _logger.info(f"Joined the study {self._study.study_name!r}.")
-        end = None if self._limits.timeout is None else time.monotonic() + self._limits.timeout
-        while not self._is_enough(end):
-            try:
-                self._study.optimize(
-                    self._call, n_trials=1, catch=(Exception,), callbacks=[self._progress]
-                )
-            except KeyboardInterrupt:
-                if self._signals.signum is None:
-                    raise
-            if self._signals.signum is not None:
-                return 128 + self._signals.signum
-            if self._progress.n_failures_in_a_row >= _MAX_FAILURES_IN_A_ROW:
-                return _exit_codes.OBJECTIVE_FAILED
-            if self._study._stop_flag:
-                break
-        if self._signals.signum is not None:
-            return 128 + self._signals.signum
-        return _exit_codes.DONE
-
-    def _is_enough(self, end: float | None) -> bool:
-        if self._signals.signum is not None:
-            return True
-        if end is not None and time.monotonic() >= end:
-            return True
-        n_trials, max_trials = self._limits.n_trials, self._limits.max_trials
-        if n_trials is not None and self._progress.n_started >= n_trials:
-            return True
-        if max_trials is None:
-            return False
-        return len(self._study.get_trials(deepcopy=False, states=_FINISHED)) >= max_trials
-
-    def _call(self, trial: optuna.Trial) -> Any:
-        self._progress.start(trial)
-        try:
-            with self._signals.in_objective():
-                return self._objective(trial)
-        except KeyboardInterrupt:
-            # Before Optuna tells this one as failed: if the worker is killed now, there are two.
-            self._retry.after_stop(self._study, self._frozen(trial))
-            raise
-        except SystemExit as error:
-            raise RuntimeError(f"The objective called sys.exit({error.code!r}).") from error
-
-    def _frozen(self, trial: optuna.Trial) -> FrozenTrial:
-        return self._study._storage.get_trial(trial._trial_id)
