@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 import threading
+from typing import NamedTuple
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,8 +19,6 @@ from optuna_perfpred.pruners._study_settings import BestTrials
 
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
-
     import numpy.typing as npt
     from optuna.trial import FrozenTrial
 
@@ -54,7 +53,7 @@ class RuleAssessor:
         self._lock = threading.Lock()
         self._latest: _Lesson | None = None
         self._is_learning = False
-        self._recent: tuple[Hashable, npt.NDArray[np.float64]] = ((), np.empty((0, 0)))
+        self._recent = _Recent(None, None, {}, np.empty((0, 0)))
 
     def assess(self, finished: FinishedTrials, trial: FrozenTrial) -> RelativeAssessment | None:
         """Assess a running trial.
@@ -155,14 +154,30 @@ class RuleAssessor:
     def _recent_curves(
         self, finished: FinishedTrials, learned: Learned
     ) -> npt.NDArray[np.float64]:
-        key = (learned, len(finished.completed), len(finished.pruned))
-        with self._lock:
-            known, curves = self._recent
-        if known != key:
-            curves = learned.align(finished.latest(N_RECENT))
-            with self._lock:
-                self._recent = (key, curves)
+        known = self._recent
+        if known.finished is finished and known.learned is learned:
+            return known.curves
+        rows = known.rows if known.learned is learned else {}
+        latest = finished.latest(N_RECENT)
+        new = [record for record in latest if id(record) not in rows]
+        aligned = {id(r): (r, row) for r, row in zip(new, learned.align(new), strict=True)}
+        found = rows | aligned
+        rows = {id(record): found[id(record)] for record in latest}
+        curves = np.array([row for _, row in rows.values()]).reshape(
+            -1, len(learned.training_set.steps)
+        )
+        self._recent = _Recent(finished, learned, rows, curves)
         return curves
+
+
+class _Recent(NamedTuple):
+    """The curves of the trials that finished last, in the columns of what was learned."""
+
+    finished: FinishedTrials | None
+    learned: Learned | None
+    # By the identity of the record, which is kept with its row so that no other gets the same.
+    rows: dict[int, tuple[CurveRecord, npt.NDArray[np.float64]]]
+    curves: npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,8 @@ from optuna_perfpred.pruners._stopping_rule._gain_regression import GainRegressi
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    # A curve, a configuration, and what the regression predicts of them.
+    _Predicted = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]
 
 # Fewer trials than this give no quantiles and no rank correlation,
 _MIN_FOR_RANKS = 4
@@ -54,8 +56,10 @@ class CompletedTrials:
             The distance from the best quarter to the best final value.
         gains:
             What each curve still gains after each step. Shape: ``(n, n_steps)``.
-        means:
-            The mean of each curve up to each step. Shape: ``(n, n_steps)``.
+        sorted_curves, sorted_gains, sorted_means:
+            The values of the curves at each step in ascending order, so that a value is ranked
+            by bisection; the gains; the means of the curves up to each step. Shape:
+            ``(n_steps, n)``.
         gain_max, gain_median, gain_90:
             The largest gain, the median and the 90th percentile. Shape: ``(n_steps,)``, as of all
             that follow.
@@ -120,7 +124,10 @@ class CompletedTrials:
         self.gain_max = self.gains.max(axis=0)
         self.gain_median = np.median(self.gains, axis=0)
         self.gain_90 = np.quantile(self.gains, 0.9, axis=0)
-        self.means = np.cumsum(curves, axis=1) / np.arange(1, n_steps + 1)
+        self.sorted_curves = np.sort(curves.T, axis=1)
+        self.sorted_gains = np.sort(self.gains.T, axis=1)
+        means = np.cumsum(curves, axis=1) / np.arange(1, n_steps + 1)
+        self.sorted_means = np.sort(means.T, axis=1)
         self.median_curve = np.median(curves, axis=0)
         self.spread_at = np.quantile(curves, 0.8, axis=0) - np.quantile(curves, 0.2, axis=0)
         self.top_min = curves[quarter].min(axis=0)
@@ -160,10 +167,32 @@ class CompletedTrials:
             gains = self.gains[:, last]
             std = gains.std(ddof=1) if len(gains) > 1 else np.abs(gains[0])
             return float(curve[-1] + np.median(gains)), float(std)
-        predicted = self.regression.predict(self.transform(curve), configuration)[-1]
+        predicted = self.predict(curve, configuration)[-1]
         mean = self.best_value + self.top_spread * np.sinh(predicted)
         std = self.top_spread * np.cosh(predicted) * self.regression.std[last]
         return float(mean), float(std)
+
+    def predict(
+        self, curve: npt.NDArray[np.float64], configuration: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.float64]:
+        """Give the regression's predictions from each step, on the transformed scale.
+
+        Args:
+            curve:
+                As of :meth:`forecast`. Asked again of the same array, it gives the same answer.
+            configuration:
+                As of :meth:`forecast`.
+
+        Returns:
+            The predictions. Shape: ``(t,)``.
+        """
+        assert self.regression is not None
+        # A decision asks twice: for the features and for the forecast.
+        known = self._predicted
+        if known is None or known[0] is not curve or known[1] is not configuration:
+            predicted = self.regression.predict(self.transform(curve), configuration)
+            known = self._predicted = (curve, configuration, predicted)
+        return known[2]
 
     def squared_distances(self, configuration: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Give the squared distances to a configuration, in standard deviations."""
@@ -240,6 +269,7 @@ class CompletedTrials:
     ) -> None:
         n, n_steps = self.curves.shape
         self.regression = None
+        self._predicted: _Predicted | None = None
         if n < _MIN_FOR_REGRESSION or n_steps < 2:
             return
         self.regression = GainRegression(
