@@ -113,6 +113,7 @@ class CompletedTrials:
         n, n_steps = curves.shape
         descending = np.argsort(-finals, kind="stable")
         quarter = descending[: max(1, n // 4)]
+        self._predicted: _Predicted | None = None
         self.curves = curves
         self.best = int(descending[0])
         self.best_value = float(finals[self.best]) if best_value is None else best_value
@@ -269,7 +270,6 @@ class CompletedTrials:
     ) -> None:
         n, n_steps = self.curves.shape
         self.regression = None
-        self._predicted: _Predicted | None = None
         if n < _MIN_FOR_REGRESSION or n_steps < 2:
             return
         self.regression = GainRegression(

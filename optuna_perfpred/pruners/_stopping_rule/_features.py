@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from typing import Literal
 from typing import TYPE_CHECKING
 
@@ -344,11 +345,12 @@ def _n_below(
     return np.array(below)
 
 
-def _median(values: npt.NDArray[np.float64]) -> np.float64:
+def _median(values: npt.NDArray[np.float64]) -> float:
     """Give the median of a few values, faster than NumPy, whose time goes into generality."""
     ordered = np.sort(values)  # NaN comes last.
     middle = len(ordered) // 2
-    if np.isnan(ordered[-1]) or len(ordered) % 2 == 1:
-        median: np.float64 = ordered[-1] if np.isnan(ordered[-1]) else ordered[middle]
-        return median
-    return (ordered[middle - 1] + ordered[middle]) / 2.0
+    if np.isnan(ordered[-1]):
+        return math.nan
+    if len(ordered) % 2 == 1:
+        return float(ordered[middle])
+    return float((ordered[middle - 1] + ordered[middle]) / 2.0)
