@@ -21,6 +21,13 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 # A minute in all: a database that is restarted is back by then.
 _DELAYS = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0, 30.0)
+# The server is away, the connection was cut or a file is locked; or, after one of these, Optuna
+# has asked in another way within the same transaction.
+_PASSING = (
+    sqlalchemy.exc.InterfaceError,
+    sqlalchemy.exc.OperationalError,
+    sqlalchemy.exc.PendingRollbackError,
+)
 # What can be done twice without harm, if only the answer to the first was lost.
 _REPEATABLE = (
     "_get_best_trial_id",
@@ -57,8 +64,7 @@ def _patient(method: Callable[..., Any]) -> Callable[..., Any]:
                 return method(self, *args, **kwargs)
             except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError) as error:
                 cause = error.__cause__ if isinstance(error, StorageInternalError) else error
-                # Operational: the server is away, the connection was cut, or a file is locked.
-                if not isinstance(cause, sqlalchemy.exc.OperationalError):
+                if not isinstance(cause, _PASSING):
                     raise
                 _logger.warning(f"The storage does not answer, trying again in {delay:g} s.")
             time.sleep(delay)
