@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
+from optuna.storages._rdb.models import TrialHeartbeatModel
+from optuna.trial import TrialState
 import sqlalchemy.exc
 
 
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from optuna.trial import FrozenTrial
-    from optuna.trial import TrialState
 
 _logger = logging.getLogger(__name__)
 # A minute in all: a database that is restarted is back by then.
@@ -76,8 +77,8 @@ def _patient(method: Callable[..., Any]) -> Callable[..., Any]:
 class PatientStorage(RDBStorage):
     """Optuna's database storage, for servers and workers that come and go.
 
-    A trial beats from the moment when it starts: Optuna begins after the sampler's work, and a
-    trial whose worker dies before its first beat runs forever. A beat that the database refuses,
+    A trial beats from the moment when it starts: Optuna begins after the sampler's first work,
+    and a trial whose worker dies before its first beat runs forever. A beat that the database refuses,
     while it is restarted for example, does not end the later ones. And what a trial reads and
     reports is tried again for a minute if the database does not answer.
     """
@@ -89,22 +90,22 @@ class PatientStorage(RDBStorage):
         except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError) as error:
             _logger.warning(f"A heartbeat was not recorded: {error.__cause__ or error}")
 
-    def _create_new_trial(
-        self, study_id: int, template_trial: FrozenTrial | None = None
-    ) -> FrozenTrial:
-        trial = super()._create_new_trial(study_id, template_trial)
+    def _get_prepared_new_trial(
+        self, study_id: int, template_trial: FrozenTrial | None, session: Any
+    ) -> Any:
+        trial = super()._get_prepared_new_trial(study_id, template_trial, session)
         if template_trial is None:
-            self.record_heartbeat(trial._trial_id)
+            # With the trial: if the answer to its creation is lost, it is nobody's, and must die.
+            session.add(TrialHeartbeatModel(trial_id=trial.trial_id))
         return trial
 
     def set_trial_state_values(
         self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
     ) -> bool:
-        """Set the state, and the first heartbeat of a trial that was waiting."""
-        is_set = super().set_trial_state_values(trial_id, state, values)
-        if is_set and not state.is_finished():
+        """Set the state, and before it the first heartbeat of a trial that was waiting."""
+        if state == TrialState.RUNNING:
             self.record_heartbeat(trial_id)
-        return is_set
+        return super().set_trial_state_values(trial_id, state, values)
 
 
 for _name in _REPEATABLE:
