@@ -161,7 +161,7 @@ class _Workers:
 
         # Beside this process: if its host is lost, so is all.
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        self._control = (
+        self._control: Any = (
             ray.remote(_Control)
             .options(num_cpus=0, scheduling_strategy=here, max_concurrency=n_workers + 100)
             .remote(timeout)
@@ -172,8 +172,7 @@ class _Workers:
             max_restarts=max_restarts,
             max_task_retries=-1,  # Limited by the restarts.
         )
-        self._actors = [actor.remote() for _ in range(n_workers)]
-        self._max_restarts = max_restarts
+        self._actors: list[Any] = [actor.remote() for _ in range(n_workers)]
 
     def run(self, objective: str, arguments: dict[str, Any]) -> dict[int, str]:
         """Run all workers to their ends; give the reasons of those that failed."""
@@ -192,7 +191,8 @@ class _Workers:
                     try:
                         reason = ray.get(reference)
                     except ray.exceptions.RayActorError as error:
-                        reason = f"it died, and not for the first time: {error}"
+                        # The last line tells the cause, those before who and where.
+                        reason = f"Ray gave it up: {str(error).strip().splitlines()[-1]}"
                     if reason is not None:
                         _logger.warning(f"Worker {number} failed: {reason}")
                         failures[number] = reason
