@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 NODES = ("n1", "n2")
 _PROGRAMS = ("munged", "mungekey", "slurmctld", "slurmd", "sbatch", "scontrol", "squeue")
 _PATH = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/usr/local/sbin"])
-_START_SECONDS = 30.0
+_SECONDS = 120.0
 
 # A job of the partition `urgent` takes the nodes of jobs in `long`, which get a
 # SIGTERM and are requeued. Slurm holds a requeued job back until its credential expires.
@@ -57,7 +57,10 @@ GresTypes=gpu
 PartitionName=long Nodes=ALL Default=YES PriorityTier=1
 PartitionName=urgent Nodes=ALL PriorityTier=10 PreemptMode=OFF
 """
-_NODE = "NodeName={name} NodeHostname={host} NodeAddr={address} Port={port} CPUs=4 Gres=gpu:1\n"
+_NODE = """
+NodeName={name} NodeHostname={host} NodeAddr={address} Port={port} CPUs=4 RealMemory=64000 \\
+Gres=gpu:1
+"""
 
 
 class Slurm:
@@ -79,7 +82,7 @@ class Slurm:
             capture_output=True,
             text=True,
             check=False,
-            timeout=_START_SECONDS,
+            timeout=_SECONDS,
         )
         assert result.returncode == 0, f"{command}:\n{result.stderr}\n{self.logs()}"
         return result.stdout.strip()
@@ -115,11 +118,19 @@ def slurm_cluster() -> Iterator[Slurm]:
         for name in NODES:
             _start(stack, slurm, "slurmd", "-D", "-c", "-N", name)
         _wait_for_nodes(slurm)
-        yield slurm
-        # What still runs would outlive its node.
-        slurm.run("scancel", "--full", "--user", getpass.getuser())
-        while slurm.run("squeue", "--noheader"):
-            time.sleep(0.2)
+        try:
+            yield slurm
+        finally:
+            _cancel_jobs(slurm)
+
+
+def _cancel_jobs(slurm: Slurm) -> None:
+    """End what still runs: it would outlive its node."""
+    slurm.run("scancel", "--full", "--user", getpass.getuser())
+    deadline = time.monotonic() + _SECONDS
+    while slurm.run("squeue", "--noheader"):
+        assert time.monotonic() < deadline, slurm.logs()
+        time.sleep(0.1)
 
 
 def _configure(folder: Path) -> None:
@@ -159,7 +170,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _wait_for_nodes(slurm: Slurm) -> None:
-    deadline = time.monotonic() + _START_SECONDS
+    deadline = time.monotonic() + _SECONDS
     while True:
         result = subprocess.run(
             ["sinfo", "--noheader", "--Node", "--partition=long", "--format=%T"],

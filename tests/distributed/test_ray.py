@@ -12,11 +12,12 @@ import threading
 import time
 
 import optuna
-from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import TrialState
 import pytest
 
 from optuna_perfpred.distributed import run_on_ray
+from tests.distributed.cluster_objective import HOLD
+from tests.distributed.cluster_objective import N_FREE
 from tests.servers import unavailable
 
 
@@ -32,12 +33,14 @@ WAIT_SECONDS = 120.0
 
 
 @pytest.fixture(scope="module")
-def cluster():
+def cluster(tmp_path_factory):
     """Start Ray on loopback; give its address."""
     if ray is None:
         unavailable("Ray is not installed (pip install ray)")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        # Ray hands the environment down to its workers.
+        patch.setenv(HOLD, str(tmp_path_factory.mktemp("ray") / "hold"))
         ray.init(num_cpus=2, num_gpus=1, include_dashboard=False, _node_ip_address="127.0.0.1")
         yield ray.get_runtime_context().gcs_address
         ray.shutdown()
@@ -49,34 +52,42 @@ def url(postgresql_url):
     return postgresql_url.replace("postgres@", f"postgres:{PASSWORD}@")
 
 
-def kill_a_worker(url, killed):
-    """Kill a worker in the middle of a trial, once some trials have finished."""
+def running_trials(url):
+    """Give the running trials that have told where they run."""
+    try:
+        study = optuna.load_study(study_name="study", storage=url)
+    except (KeyError, optuna.exceptions.StorageInternalError):
+        return []  # The workers have not created it yet.
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return [trial for trial in running if "gpu" in trial.user_attrs]
+
+
+def wait_for(condition):
     deadline = time.monotonic() + WAIT_SECONDS
-    while time.monotonic() < deadline:
-        time.sleep(0.05)
-        try:
-            trials = optuna.load_study(study_name="study", storage=url).trials
-        except (KeyError, optuna.exceptions.StorageInternalError):
-            continue  # The workers have not created it yet.
-        running = [t for t in trials if t.state == TrialState.RUNNING and t.last_step is not None]
-        if len(trials) < 5 or not running:
-            continue
-        trial = running[-1]
-        os.kill(trial.user_attrs["process"], signal.SIGSTOP)
-        # It may have ended between the look and the signal, or while it told its end.
-        time.sleep(0.2)
-        trials = optuna.load_study(study_name="study", storage=url).trials
-        if trials[trial.number].state == TrialState.RUNNING:
-            os.kill(trial.user_attrs["process"], signal.SIGKILL)
-            killed.append(trial)
-            return
-        os.kill(trial.user_attrs["process"], signal.SIGCONT)
+    while not condition():
+        assert time.monotonic() < deadline, "What the test waits for did not happen."
+        time.sleep(0.1)
+
+
+def kill_a_worker(url, hold, killed):
+    """Kill a worker in the middle of a trial, and wait until another is in its place."""
+    try:
+        wait_for(lambda: [t.number >= N_FREE for t in running_trials(url)] == [True, True])
+        trials = running_trials(url)
+        os.kill(trials[0].user_attrs["process"], signal.SIGKILL)
+        killed.append(trials[0])
+        known = {trial.user_attrs["process"] for trial in trials}
+        wait_for(lambda: {t.user_attrs["process"] for t in running_trials(url)} - known)
+    finally:
+        hold.unlink()
 
 
 @pytest.mark.slow
 def test_workers_share_a_gpu_and_one_that_is_killed_is_started_again(cluster, url, capfd):
     killed = []
-    killer = threading.Thread(target=kill_a_worker, args=(url, killed))
+    hold = Path(os.environ[HOLD])
+    hold.touch()
+    killer = threading.Thread(target=kill_a_worker, args=(url, hold, killed))
     killer.start()
     run_on_ray(
         f"{FILE}:objective",
@@ -93,29 +104,15 @@ def test_workers_share_a_gpu_and_one_that_is_killed_is_started_again(cluster, ur
     states = Counter(trial.state for trial in study.trials)
     assert 40 <= states[TrialState.COMPLETE] + states[TrialState.PRUNED] <= 41
     assert states[TrialState.FAIL] == 1
-    assert len(study.trials) == states.total() - states[TrialState.RUNNING]
-    assert {t.user_attrs["gpu"] for t in study.trials if t.state.is_finished()} == {"0"}
+    assert all(trial.state.is_finished() for trial in study.trials)
+    assert {trial.user_attrs["gpu"] for trial in study.trials} == {"0"}
 
     [died] = killed
     assert study.trials[died.number].state == TrialState.FAIL
-    [retry] = [
-        t
-        for t in study.trials
-        if RetryHeartbeatStaleTrialCallback.retried_trial_number(t) == died.number
-    ]
-    assert retry.params == died.params
+    [retry] = [t for t in study.trials if t.params == died.params and t.number != died.number]
     assert retry.state in (TrialState.COMPLETE, TrialState.PRUNED)
     # Two, and the one that Ray started in the place of the killed.
-    workers = {t.user_attrs["process"] for t in study.trials}
-    assert len(workers) == 3
-    assert (
-        max(
-            t.number
-            for t in study.trials
-            if t.user_attrs["process"] not in {study.trials[died.number].user_attrs["process"]}
-        )
-        > died.number
-    )
+    assert len({trial.user_attrs["process"] for trial in study.trials}) == 3
 
     output = capfd.readouterr()
     assert "Joined the study" in output.out + output.err
@@ -128,8 +125,8 @@ def test_workers_share_a_gpu_and_one_that_is_killed_is_started_again(cluster, ur
 
 @pytest.mark.slow
 def test_a_worker_that_fails_for_good_is_told(cluster, url):
-    with pytest.raises(RuntimeError, match=r"(?s)2 of 2 workers failed.*has no function 'absent'"):
-        run_on_ray(f"{FILE}:absent", storage=url, study_name="study", n_workers=2, num_gpus=0.5)
+    with pytest.raises(RuntimeError, match=r"(?s)1 of 1 workers failed.*has no function 'absent'"):
+        run_on_ray(f"{FILE}:absent", storage=url, study_name="study", n_workers=1, num_gpus=0.5)
 
 
 _SCRIPT = """
@@ -147,7 +144,7 @@ run_on_ray(
 def test_ctrl_c_leaves_no_trial_running(cluster, url):
     script = subprocess.Popen([sys.executable, "-c", _SCRIPT, f"{FILE}:objective", url, cluster])
     try:
-        wait_for_running(script, url, 2)
+        wait_for(lambda: len(running_trials(url)) == 2 or script.poll() is not None)
         script.send_signal(signal.SIGINT)
         assert script.wait(WAIT_SECONDS) == -signal.SIGINT
     finally:
@@ -157,19 +154,6 @@ def test_ctrl_c_leaves_no_trial_running(cluster, url):
     assert states[TrialState.RUNNING] == 0
     # They wait for whoever goes on with the study.
     assert states[TrialState.WAITING] == states[TrialState.FAIL] <= 2
-
-
-def wait_for_running(script, url, n_running):
-    deadline = time.monotonic() + WAIT_SECONDS
-    while time.monotonic() < deadline and script.poll() is None:
-        time.sleep(0.1)
-        try:
-            study = optuna.load_study(study_name="study", storage=url)
-        except (KeyError, optuna.exceptions.StorageInternalError):
-            continue
-        if len(study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))) >= n_running:
-            return
-    pytest.fail("The workers did not begin.")
 
 
 @pytest.mark.parametrize(
