@@ -11,6 +11,7 @@ _HIDDEN = "***"
 _SCHEME = r"[A-Za-z][\w+.-]*://"
 # A password may hold an @, so it ends at the last one that can end it.
 _IN_URL = re.compile(rf"({_SCHEME}[^:/@\s]*):[^\s'\"]*@")
+_IN_AUTHORITY = re.compile(rf"({_SCHEME}[^:/@]*):(.*)@")
 _IN_SETTING = re.compile(r"(?i)(\b\w*(?:passw|passphrase|pwd|secret|token)\w*=)[^\s;&'\"]+")
 # A shorter password is hidden in URLs only: hiding each "a" would leave no text.
 _MIN_LENGTH = 3
@@ -32,7 +33,7 @@ class Redactor:
         spellings: dict[str, bool] = {}
         for storage in storages:
             for secret in _passwords(storage):
-                # A password that is the user's name as well cannot be hidden within words.
+                # If it is the user's name as well, words that contain it are left.
                 is_word = _stands_elsewhere(storage, secret)
                 spellings |= dict.fromkeys(_spellings(secret), is_word)
         self._patterns = [
@@ -59,9 +60,9 @@ def shown(storage: str) -> str:
 def _passwords(storage: str) -> set[str]:
     """Find the passwords in a URL, as they are written there."""
     found = set()
-    if match := re.match(rf"{_SCHEME}[^:/@]*:(.*)@", storage):
+    if match := _IN_AUTHORITY.match(storage):
         # SQLAlchemy ends a password at the first @, others at the last.
-        found |= {match[1], match[1].split("@")[0]}
+        found |= {match[2], match[2].split("@")[0]}
     for text in (storage, unquote(storage)):  # ODBC has its settings encoded in one.
         found |= {match[0].partition("=")[2] for match in _IN_SETTING.finditer(text)}
     return {password for password in found if password}
@@ -69,7 +70,7 @@ def _passwords(storage: str) -> set[str]:
 
 def _spellings(secret: str) -> set[str]:
     plain = {secret, unquote(secret), unquote_plus(secret)}
-    encoded = {f(text) for text in plain for f in (_quote_all, quote_plus)}
+    encoded = {f(text) for text in plain for f in (_quote_all, quote, quote_plus)}
     return plain | encoded | {repr(text)[1:-1] for text in plain}
 
 
@@ -79,5 +80,5 @@ def _quote_all(text: str) -> str:
 
 def _stands_elsewhere(storage: str, secret: str) -> bool:
     """Tell whether a URL holds the password in another place as well."""
-    rest = _IN_SETTING.sub("", _IN_URL.sub(r"\1", storage))
-    return unquote(secret) in unquote(rest)
+    rest = _IN_SETTING.sub("", unquote(_IN_AUTHORITY.sub(r"\1", storage)))
+    return unquote(secret) in rest

@@ -61,6 +61,10 @@ def read_config(file: str | Path | None) -> dict[str, Any]:
     direction = config.get("direction", _DIRECTIONS[0])
     if direction not in _DIRECTIONS:
         raise ValueError(f"`direction` must be one of {_DIRECTIONS}, but got {direction!r}.")
+    for key in ("sampler", "pruner"):
+        table = config.get(key, {"class": None})
+        if not isinstance(table, dict) or "class" not in table:
+            raise ValueError(f"`{key}` must be a table with a class, but got {table!r}.")
     if "seed" in config.get("sampler", {}):
         _logger.warning(
             "Workers whose samplers have the same seed draw the same first trials: "

@@ -78,9 +78,9 @@ class PatientStorage(RDBStorage):
     """Optuna's database storage, for servers and workers that come and go.
 
     A trial beats from the moment when it starts: Optuna begins after the sampler's first work,
-    and a trial whose worker dies before its first beat runs forever. A beat that the database refuses,
-    while it is restarted for example, does not end the later ones. And what a trial reads and
-    reports is tried again for a minute if the database does not answer.
+    and a trial whose worker dies before its first beat runs forever. A beat that the database
+    refuses, while it is restarted for example, does not end the later ones. And what a trial
+    reads and reports is tried again for a minute if the database does not answer.
     """
 
     def record_heartbeat(self, trial_id: int) -> None:

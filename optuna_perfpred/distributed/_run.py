@@ -118,13 +118,14 @@ class WorkerRun:
         """Run trials; give the exit code of the worker."""
         timeout = self._limits.timeout
         end = None if timeout is None else time.monotonic() + timeout
-        while True:
+        code = None
+        while code is None and self._signals.signum is None:
             code = self._run_trial(end)
-            if self._signals.signum is not None:
-                _logger.info("Stopped by a signal.")
-                return 128 + self._signals.signum
-            if code is not None:
-                return code
+        if self._signals.signum is not None:
+            _logger.info("Stopped by a signal.")
+            return 128 + self._signals.signum
+        assert code is not None
+        return code
 
     def _run_trial(self, end: float | None) -> int | None:
         """Run a trial; give the exit code if it was the last."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 import os
 import signal
+import sys
 import threading
 import time
 from typing import Any
@@ -17,10 +18,11 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 # Schedulers signal the whole group of processes, and a supervisor passes the signal on: only
 # a later signal is a second one.
 _SECONDS_OF_ONE_STOP = 1.0
-_RETRY_SECONDS = 0.02
 # An interrupted storage would leave a lock held or a transaction open.
 _STORAGES = ("optuna.storages.", "sqlalchemy.", "grpc.")
-_CALLER_OF_OBJECTIVE = "optuna_perfpred.distributed._run"
+# Asleep until the next attempt, with nothing begun.
+_WAITS_FOR_STORAGE = "optuna_perfpred.distributed._patient_storage"
+_CALLS_OBJECTIVE = "optuna_perfpred.distributed._run"
 
 
 class Stopped(KeyboardInterrupt):
@@ -43,7 +45,6 @@ class StopSignals:
     def __init__(self) -> None:
         self.signum: int | None = None
         self._first = 0.0
-        self._is_repeated = False
         self._may_interrupt = False
         self._pid = os.getpid()
         self._previous: dict[int, Any] = {}
@@ -80,38 +81,47 @@ class StopSignals:
             signal.signal(signum, signal.SIG_DFL)
             os.kill(os.getpid(), signum)
             return
-        if self._is_repeated:
-            self._is_repeated = False
-        elif self.signum is None:
-            self.signum = signum
-            self._first = time.monotonic()
-        elif time.monotonic() - self._first < _SECONDS_OF_ONE_STOP:
-            return
-        else:
+        if self.signum is not None:
+            if time.monotonic() - self._first < _SECONDS_OF_ONE_STOP:
+                return
             os.write(2, b"Ended at once by a second signal.\n")
             os._exit(128 + signum)
+        self.signum = signum
+        self._first = time.monotonic()
         if not self._may_interrupt:
             return
-        if _is_in_storage(frame):
-            thread = threading.Timer(_RETRY_SECONDS, self._repeat, (signum,))
-            thread.daemon = True
-            thread.start()
-            return
-        self._may_interrupt = False
-        raise Stopped
+        storage = _outermost_storage(frame)
+        if storage is None:
+            self._interrupt()
+        else:
+            self._interrupt_after(storage)
 
-    def _repeat(self, signum: int) -> None:
-        self._is_repeated = True
-        # Unlike os.kill, certain to interrupt a sleep of the main thread.
-        signal.pthread_kill(threading.main_thread().ident or 0, signum)
+    def _interrupt(self) -> None:
+        if self._may_interrupt:
+            self._may_interrupt = False
+            raise Stopped
+
+    def _interrupt_after(self, storage: FrameType) -> None:
+        """Interrupt the objective once a call of the storage returns to it."""
+
+        def profile(frame: FrameType, event: str, arg: object) -> None:
+            if frame is storage and event == "return":
+                sys.setprofile(None)
+                self._interrupt()
+
+        sys.setprofile(profile)
 
 
-def _is_in_storage(frame: FrameType | None) -> bool:
+def _outermost_storage(frame: FrameType | None) -> FrameType | None:
+    """Find the frame by which the objective called a storage that is at work."""
+    found = None
+    if frame is not None and frame.f_globals.get("__name__") == _WAITS_FOR_STORAGE:
+        return None
     while frame is not None:
         name = frame.f_globals.get("__name__", "")
-        if name == _CALLER_OF_OBJECTIVE:
-            return False
+        if name == _CALLS_OBJECTIVE:
+            return found
         if name.startswith(_STORAGES):
-            return True
+            found = frame
         frame = frame.f_back
-    return False
+    return found

@@ -32,10 +32,6 @@ _N_ATTEMPTS = 5
 _N_SECONDS_TO_CONNECT = 10
 
 
-class StorageUnavailableError(RuntimeError):
-    """The storage cannot be reached."""
-
-
 def is_sqlite(storage: str) -> bool:
     """Tell whether a storage is an SQLite database."""
     return storage.startswith("sqlite") or is_sqlite_file(Path(storage))
@@ -64,20 +60,18 @@ def open_storage(
     Raises:
         ValueError:
             If no storage can be meant, or a driver is missing.
-        StorageUnavailableError:
+        sqlalchemy.exc.SQLAlchemyError:
             If the server does not answer.
     """
-    kind, _, rest = storage.partition("://")
-    if kind == "grpc" or kind.startswith("redis") or not rest:
-        if not rest and is_sqlite_file(Path(storage)):
-            storage = f"sqlite:///{storage}"
-        else:
-            opened = _open_without_heartbeat(storage)
-            _logger.info(
-                "This storage has no heartbeat: a trial whose worker dies stays RUNNING, and "
-                "isn't tried again. A database URL has one."
-            )
-            return opened
+    if is_sqlite_file(Path(storage)):
+        storage = f"sqlite:///{storage}"
+    if "://" not in storage or storage.startswith(("grpc:", "redis")):
+        opened = _open_without_heartbeat(storage)
+        _logger.info(
+            "This storage has no heartbeat: a trial whose worker dies stays RUNNING, and is not "
+            "tried again. The URL of a database has one."
+        )
+        return opened
     try:
         return _open_database(storage, heartbeat_interval, grace_period, retry)
     except (sqlalchemy.exc.ArgumentError, ImportError) as error:
@@ -91,6 +85,8 @@ def _open_database(
     storage: str, heartbeat_interval: int, grace_period: int, retry: Retry
 ) -> BaseStorage:
     url = sqlalchemy.make_url(storage)
+    if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
+        raise ValueError(f"Workers cannot share {shown(storage)}, which is in memory only.")
     sqlalchemy.create_engine(url).dispose()  # Raises if a driver is missing.
     for attempt in range(1, _N_ATTEMPTS + 1):
         try:
@@ -104,12 +100,9 @@ def _open_database(
                     heartbeat_stale_trial_callback=retry,
                 )
         # Workers that start at once all make the tables, and but one fails.
-        except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError) as error:
+        except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError):
             if attempt == _N_ATTEMPTS:
-                raise StorageUnavailableError(
-                    f"The storage {shown(storage)} cannot be opened: "
-                    f"{_first_line(error.__cause__ or error, storage)}"
-                ) from None
+                raise
             time.sleep(random.uniform(0.2, 0.6) * attempt)
     raise AssertionError
 
@@ -143,12 +136,14 @@ def _open_without_heartbeat(storage: str) -> BaseStorage:
     if kind == "grpc":
         host, _, port = rest.rstrip("/").rpartition(":")
         if not host or not port.isdigit():
-            raise ValueError(f"A proxy must be given as grpc://HOST:PORT, but got {storage!r}.")
+            raise ValueError(
+                f"A proxy must be given as grpc://HOST:PORT, but got {shown(storage)}."
+            )
         try:
             return GrpcStorageProxy(host=host, port=int(port))
         except ImportError:
             raise ImportError(
-                "A gRPC proxy needs grpcio and protobuf: pip install grpcio protobuf"
+                'A gRPC proxy needs further packages: pip install "optuna_perfpred[grpc]"'
             ) from None
     if rest:
         return JournalStorage(JournalRedisBackend(storage))

@@ -10,13 +10,13 @@ from optuna_perfpred._redact import shown
 from optuna_perfpred.distributed import _exit_codes
 from optuna_perfpred.distributed._log import worker_log
 from optuna_perfpred.distributed._objective import UserModule
+from optuna_perfpred.distributed._patient_storage import is_storage_error
 from optuna_perfpred.distributed._progress import Progress
 from optuna_perfpred.distributed._retry import Retry
 from optuna_perfpred.distributed._run import Limits
 from optuna_perfpred.distributed._run import WorkerRun
 from optuna_perfpred.distributed._signals import StopSignals
 from optuna_perfpred.distributed._storage import open_storage
-from optuna_perfpred.distributed._storage import StorageUnavailableError
 from optuna_perfpred.pruners._arguments import check_at_least
 
 
@@ -112,15 +112,15 @@ def run_worker(
             _logger.info(f"Joined the study {study_name!r} in {shown(storage)}.")
             run = WorkerRun(study, user_module.objective, limits, retry, signals, progress)
             return run.run()
-        except (StorageUnavailableError, ValueError, OSError) as error:
-            if isinstance(error, StorageUnavailableError):
-                _logger.error(str(error))
-                return _exit_codes.BROKEN
+        except (ValueError, OSError, ImportError) as error:
             told = "".join(traceback.format_exception(error))
             if redact(told) == told:
                 raise
             # Not `from error`: the password would be shown with it.
             raise ValueError(redact(str(error))) from None
         except Exception as error:
-            _logger.error("The worker broke.", exc_info=error)
+            if is_storage_error(error):
+                _logger.error(f"The storage {shown(storage)} failed: {error.__cause__ or error}")
+            else:
+                _logger.error("The worker broke.", exc_info=error)
             return _exit_codes.BROKEN
