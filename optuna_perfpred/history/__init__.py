@@ -6,6 +6,8 @@ from optuna_perfpred.history._finished_trials import FinishedTrialsReader
 from optuna_perfpred.history._per_study import PerStudy
 from optuna_perfpred.history._records import Configuration
 from optuna_perfpred.history._records import CurveRecord
+from optuna_perfpred.history._records import identify
+from optuna_perfpred.history._records import Identity
 from optuna_perfpred.history._records import LAYER_PARAMETER
 from optuna_perfpred.history._records import read_configuration
 from optuna_perfpred.history._records import read_curve
@@ -21,9 +23,11 @@ __all__ = [
     "CurveRecord",
     "FinishedTrials",
     "FinishedTrialsReader",
+    "Identity",
     "PerStudy",
     "StudyHistory",
     "TrainingSet",
+    "identify",
     "read_configuration",
     "read_curve",
     "read_record",

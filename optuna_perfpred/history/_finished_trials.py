@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
+from optuna_perfpred.history._records import identify
 from optuna_perfpred.history._study_history import StudyHistory
 
 
@@ -17,12 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from collections.abc import Iterator
     from collections.abc import Sequence
-    from datetime import datetime
 
     from optuna.study import Study
     from optuna.trial import FrozenTrial
 
     from optuna_perfpred.history._records import CurveRecord
+    from optuna_perfpred.history._records import Identity
 
 
 # A read is repeated when this many times its duration have passed, so that at most a tenth of the
@@ -84,7 +85,7 @@ class FinishedTrialsReader:
         self._feature_attrs = feature_attrs
         self._clock = clock
         self._lock = threading.Lock()
-        self._asked: dict[tuple[int, datetime | None], None] = {}
+        self._asked: dict[Identity, None] = {}
         self._n_reading = 0
         self._has_read = False
         self._next_read = 0.0
@@ -102,8 +103,7 @@ class FinishedTrialsReader:
         Returns:
             The trials; the same object as before if no other trial has finished.
         """
-        # A deleted study's identifiers may be given to a new study by the storage.
-        asking = (trial._trial_id, trial.datetime_start)
+        asking = identify(trial)
         with self._lock:
             # What another thread is reading now will do for this trial's next step.
             is_due = self._n_reading == 0 and self._clock() >= self._next_read
@@ -164,10 +164,7 @@ class _Unread:
         if known is None:
             return True
         at = bisect.bisect_left(trials, known.number, key=lambda trial: trial.number)
-        return at < len(trials) and (
-            (trials[at]._trial_id, trials[at].datetime_start)
-            == (known._trial_id, known.datetime_start)
-        )
+        return at < len(trials) and identify(trials[at]) == identify(known)
 
     def newly_finished(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         """Give the trials that were unfinished or not there at the last call.

@@ -19,10 +19,15 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
     from optuna.trial import FrozenTrial
+    from optuna.trial import Trial
 
 
 Configuration = Mapping[str, float | str]
 """A trial's parameters and feature attributes: numbers stay numbers, choices become strings."""
+
+
+Identity = tuple[int, "datetime | None"]
+"""What tells a trial from all others, see :func:`identify`."""
 
 
 LAYER_PARAMETER = re.compile(r"layer_(\d+)\[.*\]")
@@ -63,6 +68,21 @@ class CurveRecord:
     values: npt.NDArray[np.float64]
     value: float
     feasible: bool
+
+
+def identify(trial: FrozenTrial | Trial) -> Identity:
+    """Tell a trial from all others of its storage, also from those of deleted studies.
+
+    A storage may give the identifiers of a deleted study's trials to those of a new one.
+
+    Args:
+        trial:
+            A trial.
+
+    Returns:
+        Its identifier and the time at which it was started.
+    """
+    return trial._trial_id, trial.datetime_start
 
 
 def read_record(trial: FrozenTrial, feature_attrs: Sequence[str] = ()) -> CurveRecord:
