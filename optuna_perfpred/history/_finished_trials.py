@@ -77,6 +77,10 @@ class FinishedTrialsReader:
             Names of user attributes that are features beside the parameters.
         clock:
             Gives the time in seconds.
+
+    Attributes:
+        trials:
+            All trials of the study, in any state, as they were last read.
     """
 
     def __init__(
@@ -84,6 +88,7 @@ class FinishedTrialsReader:
     ) -> None:
         self._feature_attrs = feature_attrs
         self._clock = clock
+        self.trials: Sequence[FrozenTrial] = ()
         self._lock = threading.Lock()
         self._asked: dict[Identity, None] = {}
         self._n_reading = 0
@@ -131,6 +136,7 @@ class FinishedTrialsReader:
             return self._take_in(trials)
 
     def _take_in(self, trials: Sequence[FrozenTrial]) -> FinishedTrials:
+        self.trials = trials
         if not self._unread.is_of_same_study(trials):
             self._forget()
         new = self._unread.newly_finished(trials)

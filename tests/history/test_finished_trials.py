@@ -65,7 +65,9 @@ def test_completed_and_pruned_trials_are_read(study):
     states = (TrialState.PRUNED, TrialState.FAIL, TrialState.COMPLETE, TrialState.PRUNED)
     for state in states:
         finish(study, state)
-    finished = FinishedTrialsReader().read(study, frozen(study.ask()))
+    reader = FinishedTrialsReader()
+    finished = reader.read(study, frozen(study.ask()))
+    assert [trial.state for trial in reader.trials] == [*states, TrialState.RUNNING]
     assert numbers(finished.completed) == [2]
     assert numbers(finished.pruned) == [0, 3]
     assert len(finished) == 3
