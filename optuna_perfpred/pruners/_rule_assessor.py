@@ -133,7 +133,7 @@ class RuleAssessor:
         with self._lock:
             known = self._latest
             if known is not None:
-                if known.is_of(last, reference, len(earlier)):
+                if known.is_of(n, last, reference, len(earlier)):
                     return known.learned
                 # Another thread is learning anew: until then the last lesson will do.
                 if self._is_learning and known.is_of_same_study(completed, len(earlier)):
@@ -190,10 +190,18 @@ class _Lesson:
     n_earlier: int
     learned: Learned | None
 
-    def is_of(self, last: CurveRecord | None, reference: CurveRecord, n_earlier: int) -> bool:
-        # A history only grows, so its first trials are known by the last one of them. Records of
-        # a deleted study with the same identifiers are other objects.
-        return self.last is last and self.reference is reference and self.n_earlier == n_earlier
+    def is_of(
+        self, n: int, last: CurveRecord | None, reference: CurveRecord, n_earlier: int
+    ) -> bool:
+        # A history only grows, so its n first trials are known by the last one of them: the clocks
+        # of workers differ, and a trial that becomes known later may have ended before it. Records
+        # of a deleted study with the same identifiers are other objects.
+        return (
+            self.n == n
+            and self.last is last
+            and self.reference is reference
+            and self.n_earlier == n_earlier
+        )
 
     def is_of_same_study(self, completed: tuple[CurveRecord, ...], n_earlier: int) -> bool:
         return (

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from datetime import timedelta
-from pathlib import Path
 
+import optuna
+from optuna.distributions import FloatDistribution
+from optuna.trial import create_trial
 from optuna.trial import TrialState
 import pytest
 
+from optuna_perfpred import PerformancePredictionPruner
 from tests.distributed.checks import check
+from tests.distributed.objectives import curve
 from tests.distributed.objectives import MEETING
+from tests.distributed.workers import CLOCK_ERROR
 from tests.distributed.workers import Crew
-from tests.servers import unavailable
 
 
 N_REPETITIONS = 20
@@ -32,18 +37,8 @@ def test_two_workers_that_finish_at_once_lose_nothing(postgresql_url, tmp_path):
 
 @pytest.mark.parametrize("shift", [HOUR, -HOUR], ids=["ahead", "behind"])
 def test_a_wrong_clock_changes_no_decision(shift, postgresql_url, tmp_path):
-    libraries = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
-    if not libraries:
-        unavailable("libfaketime is not installed (Debian: apt-get install faketime)")
-    environment = {
-        "LD_PRELOAD": str(libraries[0]),
-        "FAKETIME": f"{shift.total_seconds():+.0f}",
-        # The clocks that measure durations are right, as on a host whose date is wrong.
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        "DONT_FAKE_MONOTONIC": "1",
-    }
     with Crew(postgresql_url, tmp_path) as crew:
-        wrong = crew.start_command(12, **environment)
+        wrong = crew.start(12, **{CLOCK_ERROR: str(shift.total_seconds())})
         crew.wait_for(lambda events: any(event.kind == "began" for event in events))
         right = crew.start(12)
         assert (wrong.wait(), right.wait()) == (0, 0)
@@ -61,3 +56,32 @@ def test_a_wrong_clock_changes_no_decision(shift, postgresql_url, tmp_path):
         # No running trial is taken for dead: the heartbeats are the server's.
         assert [t.state for t in trials if t.state == TrialState.FAIL] == []
         check(crew.study, crew.events())
+
+
+def test_a_trial_that_becomes_known_late_is_learned_from():
+    study = optuna.create_study(direction="maximize")
+    old = PerformancePredictionPruner()
+    noon = datetime(2024, 1, 1, 12)
+    # The clock of the worker of the second trial is an hour ahead: it stays the last one.
+    ends = [noon, noon + HOUR, *(noon + timedelta(minutes=n) for n in range(1, 9))]
+    for number, end in enumerate(ends):
+        x = (0.37 * number) % 1.0
+        study.add_trial(
+            create_trial(
+                value=curve(x)[-1],
+                params={"x": x},
+                distributions={"x": FloatDistribution(0.0, 1.0)},
+                intermediate_values=dict(enumerate(curve(x))),
+            )
+        )
+        study.get_trials(deepcopy=False)[-1].datetime_complete = end
+        asking = create_trial(
+            state=TrialState.RUNNING,
+            params={"x": 0.5},
+            distributions={"x": FloatDistribution(0.0, 1.0)},
+            intermediate_values=dict(enumerate(curve(0.5)[:3])),
+        )
+        asking.number = number + 1
+        new = PerformancePredictionPruner()
+        assert old.prune(study, asking) == new.prune(study, asking)
+        assert old.assessment(study, asking) == new.assessment(study, asking)

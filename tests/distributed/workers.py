@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from datetime import timedelta
+from datetime import timezone
 import multiprocessing
 import os
 from pathlib import Path
@@ -15,6 +18,7 @@ import uuid
 
 import optuna
 from optuna.trial import TrialState
+import time_machine
 
 from optuna_perfpred.distributed import run_worker
 from tests.distributed import objectives
@@ -31,6 +35,7 @@ COMMAND = str(Path(sys.executable).with_name("optuna-perfpred"))
 OBJECTIVE = "tests.distributed.objectives:objective"
 # Short for a test, and yet longer than a loaded machine stops a process for.
 GRACE_PERIOD = 3
+CLOCK_ERROR = "PERFPRED_TEST_CLOCK_ERROR"  # Seconds by which the clock of a worker is wrong.
 WAIT_SECONDS = 120.0
 
 # Forked from a process that has imported everything, a worker begins at once.
@@ -190,4 +195,8 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 def _work(environment: dict[str, str], arguments: dict[str, Any]) -> None:
     os.environ.update(environment)
+    if CLOCK_ERROR in environment:
+        # Of all of Python's clocks that tell the time of the day, and of none other.
+        seconds = timedelta(seconds=float(environment[CLOCK_ERROR]))
+        time_machine.travel(datetime.now(timezone.utc) + seconds).start()
     sys.exit(run_worker(OBJECTIVE, **arguments))
