@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 import os
 from pathlib import Path
 import re
@@ -45,6 +46,10 @@ def workload_named(name):
 def container(workload):
     [only] = pod(workload)["containers"]
     return only
+
+
+def containers(workload):
+    return [*pod(workload).get("initContainers", []), container(workload)]
 
 
 def generated(kind):
@@ -155,22 +160,18 @@ def test_script_of_a_config_map_exists(file):
 def test_storage_is_the_database_and_holds_no_password(workload):
     database = container(workload_named("optuna-postgresql"))
     created = {variable["name"]: variable.get("value") for variable in database["env"]}
-    for variable in container(workload)["env"]:
+    for variable in chain.from_iterable(c["env"] for c in containers(workload)):
         if variable["name"] == "OPTUNA_STORAGE":
             url = urlsplit(variable["value"])
             [port] = SERVICES[url.hostname]["spec"]["ports"]
-            assert (url.scheme, url.port, url.password) == (
-                "postgresql+psycopg",
-                port["port"],
-                None,
-            )
-            assert url.username == created["POSTGRES_USER"]
+            assert (url.scheme, url.port) == ("postgresql+psycopg", port["port"])
+            assert (url.username, url.password) == (created["POSTGRES_USER"], None)
             assert url.path == f"/{created['POSTGRES_DB']}"
 
 
 @each_workload
 def test_no_secret_is_in_plain_text(workload):
-    for variable in container(workload)["env"]:
+    for variable in chain.from_iterable(c["env"] for c in containers(workload)):
         if re.search("(?i)password|secret|token", variable["name"]):
             is_path = variable["name"].endswith("_FILE")
             assert is_path or "secretKeyRef" in variable["valueFrom"]
@@ -179,14 +180,15 @@ def test_no_secret_is_in_plain_text(workload):
 
 @each_workload
 def test_pod_asks_for_resources_ends_in_time_and_has_few_rights(workload):
-    spec, main = pod(workload), container(workload)
-    assert {"cpu", "memory"} <= main["resources"]["requests"].keys()
-    assert "memory" in main["resources"]["limits"]
+    spec = pod(workload)
     assert spec["terminationGracePeriodSeconds"] >= 10
     assert spec["automountServiceAccountToken"] is False
     assert spec["securityContext"]["runAsNonRoot"] is True
-    assert main["securityContext"]["allowPrivilegeEscalation"] is False
-    assert main["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    for each in containers(workload):
+        assert {"cpu", "memory"} <= each["resources"]["requests"].keys()
+        assert "memory" in each["resources"]["limits"]
+        assert each["securityContext"]["allowPrivilegeEscalation"] is False
+        assert each["securityContext"]["capabilities"] == {"drop": ["ALL"]}
 
 
 @each_workload
@@ -203,8 +205,7 @@ def test_what_serves_is_probed_at_its_port(workload):
 
 def test_images_are_ours_or_of_one_version():
     ours = {image["name"]: image["newTag"] for image in KUSTOMIZATION["images"]}
-    for w in WORKLOADS:
-        image = container(w)["image"]
+    for image in {each["image"] for w in WORKLOADS for each in containers(w)}:
         if image not in ours:
             assert re.fullmatch(r"[\w/.-]+:\d[\w.-]*", image)
     text = (FOLDER.parents[1] / "pyproject.toml").read_text()
@@ -217,25 +218,34 @@ def test_a_worker_has_one_gpu_and_no_pod_waits_for_one_more():
     assert worker["spec"]["strategy"]["rollingUpdate"]["maxSurge"] == 0
 
 
-def command_of(name, folder):
-    """The command of a pod, with the scripts where they are here."""
-    main = container(workload_named(name))
-    words = [*main["command"], *main.get("args", [])]
-    words = [word.replace("/etc/optuna", str(folder)) for word in words]
+def command_of(container):
+    """The command of a container, with the scripts where they are here."""
+    words = [*container["command"], *container.get("args", [])]
+    words = [word.replace("/etc/optuna", str(FOLDER)) for word in words]
     if words[0] == "python":
         return [sys.executable, *words[1:]]
     return [str(Path(sys.executable).with_name(words[0])), *words[1:]]
 
 
-def test_worker_and_proxy_run_as_in_their_pods(tmp_path):
+def test_what_the_pods_run_runs(tmp_path):
     url = f"sqlite:///{tmp_path}/study.db"
     environment = {**os.environ, "OPTUNA_STORAGE": url, "OMP_NUM_THREADS": "1"}
-    command = [*command_of("optuna-worker", FOLDER), "--n-trials", "2"]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, f"{shlex.join(command)}: {result.stderr}"
+
+    def run(command):
+        result = subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=False
+        )
+        assert result.returncode == 0, f"{shlex.join(command)}: {result.stderr}"
+
+    [tables, _] = containers(workload_named("optuna-dashboard"))
+    run(command_of(tables))
+    # As the dashboard opens it: nothing is created.
+    storage = optuna.storages.RDBStorage(url, skip_table_creation=True)
+    assert optuna.get_all_study_names(storage) == []
+    run([*command_of(container(workload_named("optuna-worker"))), "--n-trials", "2"])
 
     port = free_port()
-    command = command_of("optuna-grpc-proxy", FOLDER)
+    command = command_of(container(workload_named("optuna-grpc-proxy")))
     proxy = subprocess.Popen(command, env={**environment, "PORT": str(port)})
     try:
         storage = GrpcStorageProxy(host="127.0.0.1", port=port)
