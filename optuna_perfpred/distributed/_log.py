@@ -4,6 +4,7 @@ from contextlib import contextmanager
 import logging
 import threading
 from typing import TYPE_CHECKING
+import warnings
 
 import optuna
 
@@ -22,20 +23,31 @@ _PACKAGE = "optuna_perfpred"
 def worker_log(redact: Redactor) -> Generator[None]:
     """Log what a worker does, and hide passwords in whatever this process logs.
 
-    Warnings and the errors of threads are logged as well. If nothing was set up for the log of
-    this package, it goes to the standard error. All is as before after the block.
+    In warnings they are hidden as well, and the errors of threads are logged. If nothing was set
+    up for the log of this package, it goes to the standard error. All is as before after the
+    block.
     """
     make_record = logging.getLogRecordFactory()
     formatter = logging.Formatter()
 
     def make_redacted_record(*args: Any, **kwargs: Any) -> logging.LogRecord:
         record = make_record(*args, **kwargs)
-        record.msg, record.args = redact(record.getMessage()), ()
+        try:
+            text = record.getMessage()
+        except Exception:  # Arguments that do not fit are no reason to stop a training.
+            text = f"{record.msg} {record.args}"
+        record.msg, record.args = redact(text), ()
         if record.exc_info and record.exc_info[0] is not None:
             # Formatters take this text if it is there.
             record.exc_text = redact(formatter.formatException(record.exc_info))
             record.exc_info = None
         return record
+
+    show = warnings.showwarning
+
+    def show_warning(message: Any, *args: Any, **kwargs: Any) -> None:
+        text = redact(str(message))
+        show(message if text == str(message) else text, *args, **kwargs)
 
     package = logging.getLogger(_PACKAGE)
     handler = None if package.hasHandlers() else logging.StreamHandler()
@@ -46,7 +58,7 @@ def worker_log(redact: Redactor) -> Generator[None]:
     thread_hook = threading.excepthook
 
     logging.setLogRecordFactory(make_redacted_record)
-    logging.captureWarnings(True)
+    warnings.showwarning = show_warning
     threading.excepthook = _log_thread_error
     optuna.logging.set_verbosity(max(levels[0], optuna.logging.WARNING))
     optimize.setLevel(logging.CRITICAL)
@@ -63,7 +75,7 @@ def worker_log(redact: Redactor) -> Generator[None]:
         optimize.setLevel(levels[1])
         optuna.logging.set_verbosity(levels[0])
         threading.excepthook = thread_hook
-        logging.captureWarnings(False)
+        warnings.showwarning = show
         logging.setLogRecordFactory(make_record)
 
 
