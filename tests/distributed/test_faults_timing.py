@@ -75,13 +75,15 @@ def test_a_trial_that_becomes_known_late_is_learned_from():
             )
         )
         study.get_trials(deepcopy=False)[-1].datetime_complete = end
-        asking = create_trial(
-            state=TrialState.RUNNING,
-            params={"x": 0.5},
-            distributions={"x": FloatDistribution(0.0, 1.0)},
-            intermediate_values=dict(enumerate(curve(0.5)[:3])),
+        study.add_trial(
+            create_trial(
+                state=TrialState.RUNNING,
+                params={"x": 0.5},
+                distributions={"x": FloatDistribution(0.0, 1.0)},
+                intermediate_values=dict(enumerate(curve(0.5)[:3])),
+            )
         )
-        asking.number = number + 1
+        asking = study.get_trials(deepcopy=False)[-1]
         new = PerformancePredictionPruner()
         assert old.prune(study, asking) == new.prune(study, asking)
         assert old.assessment(study, asking) == new.assessment(study, asking)
