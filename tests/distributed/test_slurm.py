@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 import os
 from pathlib import Path
+import subprocess
 import sys
 import time
 
@@ -93,3 +94,53 @@ def test_tasks_that_are_preempted_or_out_of_time_are_requeued(slurm, postgresql_
     # Each task ran twice, and its second log did not overwrite the first.
     assert [log.count("Joined the study") for log in logs] == [2, 2]
     assert not any(PASSWORD in log for log in [*logs, slurm.logs()])
+
+
+@pytest.fixture
+def programs(tmp_path):
+    """Put a worker and a Slurm in the path that only tell how they were called."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name, status in (("optuna-perfpred", "$STATUS"), ("scontrol", "0")):
+        program = folder / name
+        program.write_text(f'#!/bin/sh\necho {name} "$@"\nexit {status}\n')
+        program.chmod(0o755)
+    return folder
+
+
+def run_script(programs, mode, **environment):
+    storage_file = programs / "storage"
+    storage_file.touch()
+    storage_file.chmod(mode)
+    return subprocess.run(
+        ["bash", str(SCRIPT), "train.py:objective", "--study-name", "study"],
+        env={
+            "PATH": f"{programs}:{os.environ['PATH']}",
+            "OPTUNA_STORAGE_FILE": str(storage_file),
+            "SLURM_JOB_ID": "7",
+            **environment,
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "restarts", "is_requeued"),
+    [("0", "0", False), ("3", "0", False), ("4", "0", True), ("4", "10", False)],
+)
+def test_a_task_that_lost_its_storage_is_requeued(programs, status, restarts, is_requeued):
+    result = run_script(programs, 0o600, STATUS=status, SLURM_RESTART_COUNT=restarts)
+    worker = "optuna-perfpred worker train.py:objective --study-name study"
+    worker += f" --storage-file {programs / 'storage'}"
+    requeue = ["scontrol requeue 7"] if is_requeued else []
+    assert result.stdout.splitlines() == [worker, *requeue]
+    assert result.returncode == int(status)
+
+
+def test_a_storage_file_that_others_can_read_is_refused(programs):
+    result = run_script(programs, 0o644, STATUS="0")
+    assert result.returncode == 1
+    assert "with mode 600" in result.stderr
+    assert result.stdout == ""
