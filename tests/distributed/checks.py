@@ -8,7 +8,6 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 import optuna
-from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import create_trial
 from optuna.trial import TrialState
 import pytest
@@ -45,9 +44,7 @@ def check_trials(trials: list[FrozenTrial], events: list[Event]) -> None:
     assert set(began.values()) == {1}, "Two workers ran one trial."
 
     told = _told(events)
-    retried = {
-        number for t in trials for number in RetryHeartbeatStaleTrialCallback.retry_history(t)
-    }
+    retried = {number for t in trials for number in t.system_attrs.get("retry_history", [])}
     endings = {event.number: event for event in events if event.kind == "ending"}
     for trial in trials:
         values = curve(trial.params["x"]) if "x" in trial.params else []
