@@ -179,7 +179,7 @@ class _Workers:
         import ray
 
         pending = {
-            actor.run.remote(self._control, objective, arguments): number
+            actor.run.remote(number, self._control, objective, arguments): number
             for number, actor in enumerate(self._actors)
         }
         failures = {}
@@ -190,7 +190,7 @@ class _Workers:
                     number = pending.pop(reference)
                     try:
                         reason = ray.get(reference)
-                    except ray.exceptions.RayActorError as error:
+                    except ray.exceptions.RayError as error:
                         # The last line tells the cause, those before who and where.
                         reason = f"Ray gave it up: {str(error).strip().splitlines()[-1]}"
                     if reason is not None:
@@ -200,50 +200,65 @@ class _Workers:
                     ray.kill(self._actors[number])
         except BaseException:
             _logger.warning("The workers are told to stop.")
-            self._stop(list(pending))
+            self._stop(pending)
             raise
         finally:
             for actor in [*self._actors, self._control]:
                 ray.kill(actor)
         return failures
 
-    def _stop(self, pending: list[Any]) -> None:
+    def _stop(self, pending: dict[Any, int]) -> None:
         import ray
 
-        ray.get(self._control.stop.remote())
-        ray.wait(pending, num_returns=len(pending), timeout=_SECONDS_TO_STOP)
+        try:
+            begun = ray.get(self._control.stop.remote(), timeout=_SECONDS_TO_STOP)
+        except ray.exceptions.RayError:
+            return
+        # The others wait for room, or for a host in the place of a lost one.
+        running = [reference for reference, number in pending.items() if number in begun]
+        if not running:
+            return
+        _, late = ray.wait(running, num_returns=len(running), timeout=_SECONDS_TO_STOP)
+        if late:
+            _logger.warning(f"{len(late)} workers did not stop in time, and are ended.")
 
 
 class _Control:
     """Tells the workers on all hosts when to stop; an actor."""
 
     def __init__(self, timeout: float | None) -> None:
+        # One clock for all.
         self._end = None if timeout is None else time.monotonic() + timeout
-        self._is_stopped = asyncio.Event()
+        self._begun: set[int] = set()
+        self._stop = asyncio.Event()
 
-    async def is_stopped(self) -> bool:
-        return self._is_stopped.is_set()
+    async def begin(self, number: int) -> tuple[bool, float | None]:
+        """Note that a worker is there; tell whether it is to stop, and the seconds left."""
+        self._begun.add(number)
+        seconds = None if self._end is None else self._end - time.monotonic()
+        return self._stop.is_set() or (seconds is not None and seconds <= 0.0), seconds
 
-    async def seconds_left(self) -> float | None:
-        """Give the time until the end, by one clock for all."""
-        return None if self._end is None else self._end - time.monotonic()
+    async def stop(self) -> set[int]:
+        """Tell all to stop; give those that are there."""
+        self._stop.set()
+        return self._begun
 
-    async def stop(self) -> None:
-        self._is_stopped.set()
-
-    async def wait_until_stopped(self) -> None:
-        await self._is_stopped.wait()
+    async def wait(self) -> None:
+        """Wait until all are told to stop."""
+        await self._stop.wait()
 
 
 class _RayWorker:
     """One worker; an actor, by whose name Ray's log calls it."""
 
-    def run(self, control: Any, objective: str, arguments: dict[str, Any]) -> str | None:
+    def run(
+        self, number: int, control: Any, objective: str, arguments: dict[str, Any]
+    ) -> str | None:
         """Run the worker in this process; give the reason if it failed for good."""
         import ray
 
-        is_stopped, seconds = ray.get([control.is_stopped.remote(), control.seconds_left.remote()])
-        if is_stopped or (seconds is not None and seconds <= 0):
+        is_over, seconds = ray.get(control.begin.remote(number))
+        if is_over:
             return None
         stopper = _Stopper(control)
         stopper.start()
@@ -277,7 +292,7 @@ class _Stopper(threading.Thread):
         import ray
 
         try:
-            ray.get(self._control.wait_until_stopped.remote())
+            ray.get(self._control.wait.remote())
         except ray.exceptions.RayError:
             return
         self.is_told = True

@@ -134,21 +134,28 @@ import sys
 from optuna_perfpred.distributed import run_on_ray
 
 run_on_ray(
-    sys.argv[1], storage=sys.argv[2], study_name="study", n_workers=2, num_gpus=0.5,
+    sys.argv[1], storage=sys.argv[2], study_name="study", n_workers=3, num_gpus=0.5,
     address=sys.argv[3],
 )
 """
 
 
 @pytest.mark.slow
-def test_ctrl_c_leaves_no_trial_running(cluster, url):
-    script = subprocess.Popen([sys.executable, "-c", _SCRIPT, f"{FILE}:objective", url, cluster])
+def test_ctrl_c_leaves_no_trial_running(cluster, url, tmp_path):
+    command = [sys.executable, "-c", _SCRIPT, f"{FILE}:objective", url, cluster]
+    with (tmp_path / "log").open("w") as log:
+        script = subprocess.Popen(command, stdout=log, stderr=log)
     try:
+        # There is no room for the third.
         wait_for(lambda: len(running_trials(url)) == 2 or script.poll() is not None)
         script.send_signal(signal.SIGINT)
-        assert script.wait(WAIT_SECONDS) == -signal.SIGINT
+        assert script.wait(WAIT_SECONDS) == -signal.SIGINT, (tmp_path / "log").read_text()
     finally:
         script.kill()
+    told = (tmp_path / "log").read_text()
+    assert "told to stop" in told
+    assert "did not stop" not in told
+    assert PASSWORD not in told
     trials = optuna.load_study(study_name="study", storage=url).trials
     states = Counter(trial.state for trial in trials)
     assert states[TrialState.RUNNING] == 0
