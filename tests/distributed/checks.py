@@ -28,15 +28,21 @@ _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 _NUMBERS = ("predicted_value", "predicted_std", "probability_of_beating_best", "step")
 
 
-def check(study: optuna.Study, events: list[Event]) -> None:
-    """Compare the trials in a storage with the log of the workers, when none is left running."""
-    trials = study.get_trials(deepcopy=False)
-    check_trials(trials, events)
-    check_decisions(study, trials, events)
+def check(study: optuna.Study, events: list[Event], n_before: int = 0) -> None:
+    """Compare the trials in a storage with the log of the workers, when none is left running.
+
+    Args:
+        study: The study.
+        events: The log.
+        n_before: How many of the study's trials are older than the log.
+    """
+    check_trials(study, events, n_before)
+    check_decisions(study, events, n_before)
 
 
-def check_trials(trials: list[FrozenTrial], events: list[Event]) -> None:
+def check_trials(study: optuna.Study, events: list[Event], n_before: int = 0) -> None:
     """No number twice, no value lost or changed, every trial in a final state."""
+    trials = study.get_trials(deepcopy=False)
     assert [trial.number for trial in trials] == list(range(len(trials)))
     assert len({trial._trial_id for trial in trials}) == len(trials)
     assert all(trial.state.is_finished() for trial in trials)
@@ -45,8 +51,9 @@ def check_trials(trials: list[FrozenTrial], events: list[Event]) -> None:
 
     told = _told(events)
     retried = {number for t in trials for number in t.system_attrs.get("retry_history", [])}
+    steps = {e.number: e.step for e in events if e.kind == "asking" and e.step is not None}
     endings = {event.number: event for event in events if event.kind == "ending"}
-    for trial in trials:
+    for trial in trials[n_before:]:
         values = curve(trial.params["x"]) if "x" in trial.params else []
         expected = dict(enumerate(values[: len(trial.intermediate_values)]))
         assert trial.intermediate_values == expected, "A value was lost or changed."
@@ -56,23 +63,23 @@ def check_trials(trials: list[FrozenTrial], events: list[Event]) -> None:
         ending = endings[trial.number]
         assert trial.state == (TrialState.PRUNED if ending.pruned else TrialState.COMPLETE)
         assert trial.value == ending.value
-        assert len(trial.intermediate_values) == (
-            trial.user_attrs["perfpred:step"] + 1 if ending.pruned else len(values)
-        )
+        if ending.pruned:
+            assert trial.user_attrs.get("perfpred:step", trial.last_step) == trial.last_step
+        assert len(trial.intermediate_values) == steps[trial.number] + 1
     for number in told:
         assert trials[number].state in _FINISHED or number in retried
-    reported = {e.number: e.step for e in events if e.kind == "asking"}
-    for number, step in reported.items():
+    for number, step in steps.items():
         assert step in trials[number].intermediate_values, "A reported value was lost."
 
 
-def check_decisions(study: optuna.Study, trials: list[FrozenTrial], events: list[Event]) -> None:
+def check_decisions(study: optuna.Study, events: list[Event], n_before: int = 0) -> None:
     """A new pruner that knows what was known prunes each pruned trial, for the same reasons.
 
     What another worker had finished when a decision was taken is known but for those trials that
     it was telling the storage of just then. The decision must follow from one of these sets.
     """
-    for trial in trials:
+    trials = study.get_trials(deepcopy=False)
+    for trial in trials[n_before:]:
         if trial.state == TrialState.PRUNED:
             candidates = list(_known_then(trial.number, trials, events))
             assert any(_is_decision(study, known, trial) for known in candidates), (

@@ -116,13 +116,14 @@ class Crew:
         for worker in self._workers:
             worker.clean_up()
 
-    def start(self, n_trials: int, **environment: str) -> Worker:
+    def start(self, n_trials: int, *, config: Path | None = None, **environment: str) -> Worker:
         """Start a worker in a process that is forked from one with everything imported."""
         environment = {objectives.LOG: str(self.log), **environment}
         arguments = {
             "storage": self.url,
             "study_name": self.name,
             "n_trials": n_trials,
+            "config": config,
             **self._heartbeat,
         }
         process = _context.Process(target=_work, args=(environment, arguments))
