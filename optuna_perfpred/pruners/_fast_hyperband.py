@@ -15,6 +15,10 @@ from optuna_perfpred.pruners._arguments import check_at_least
 from optuna_perfpred.pruners._arguments import check_decision
 from optuna_perfpred.pruners._arguments import check_feature_attrs
 from optuna_perfpred.pruners._assessment import Assessment
+from optuna_perfpred.pruners._retries import halve
+from optuna_perfpred.pruners._retries import retried_numbers
+from optuna_perfpred.pruners._retries import void_decision
+from optuna_perfpred.pruners._retries import with_original_number
 from optuna_perfpred.pruners._rung import find_bar
 from optuna_perfpred.pruners._rung import find_rung
 from optuna_perfpred.pruners._rung import horizons
@@ -198,13 +202,31 @@ class FastHyperbandPruner(HyperbandPruner):
 
         Hyperband decides at the end of a rung, the forecast before it.
         """
-        if _CUT in trial.system_attrs or super().prune(study, trial):
+        if self._was_cut(study, trial) or self._halve(study, trial):
             return True
         try:
             return self._cut(getattr(study, "_study", study), trial)
         except Exception as error:
             self._warn_once("The trial is not pruned because its forecast failed", error)
             return False
+
+    def _was_cut(self, study: Study, trial: FrozenTrial) -> bool:
+        cut_at = trial.system_attrs.get(_CUT)
+        if cut_at is None:
+            return False
+        if trial.last_step is not None and cut_at <= trial.last_step:
+            return True
+        # Not this trial was cut, but the one that it retries.
+        study._storage.set_trial_system_attr(trial._trial_id, _CUT, None)
+        void_decision(study, trial)
+        return False
+
+    def _halve(self, study: Study, trial: FrozenTrial) -> bool:
+        self._try_initialization(study)
+        if len(self._pruners) == 0 or trial.last_step is None:
+            return False
+        bracket = self._get_bracket_id(study, trial)
+        return halve(self._pruners[bracket], self._create_bracket_study(study, bracket), trial)
 
     def _cut(self, study: Study, trial: FrozenTrial) -> bool:
         step = trial.last_step
@@ -279,14 +301,19 @@ class FastHyperbandPruner(HyperbandPruner):
             results = [sign * r.value for r in finished.completed if r.feasible]
             # The best one of all, not one in a few.
             return find_bar(results, one_in=len(results) + 1, keep=1.0)
+        left_out = retried_numbers(trials) | {trial.number}
         results = [
             sign * other.system_attrs[rung.key]
             for other in trials
             if rung.key in other.system_attrs
-            and other.number != trial.number
+            and other.number not in left_out
             and self._get_bracket_id(study, other) == rung.bracket
         ]
         return find_bar(results, one_in=self._reduction_factor, keep=self._keep)
+
+    def _get_bracket_id(self, study: Study, trial: FrozenTrial) -> int:
+        # A retried trial goes on in the bracket of the one that died.
+        return super()._get_bracket_id(study, with_original_number(trial))
 
     def _resources(self) -> dict[str, int]:
         assert isinstance(self._max_resource, int)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import itertools
 import math
 import subprocess
 import sys
-import time
 import warnings
 
 import optuna
@@ -16,7 +14,6 @@ from optuna.artifacts import FileSystemArtifactStore
 from optuna.storages import InMemoryStorage
 from optuna.storages import JournalStorage
 from optuna.storages import RDBStorage
-from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FixedTrial
 from optuna.trial import TrialState
@@ -25,6 +22,7 @@ import torch
 from torch import nn
 
 from optuna_perfpred.distributed import Checkpoint
+from tests.retries import died
 
 
 pytestmark = [
@@ -61,13 +59,6 @@ def train(trial, store, *, dies_after=None, attempt=0, every=1):
                 checkpoint.save(step, bytes(trained))
         assert trained == list(range(N_STEPS))
     return value
-
-
-def died(study, trial, *, inherit=False):
-    """What the workers do with a trial whose heart has stopped."""
-    study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-    retry = RetryHeartbeatStaleTrialCallback(inherit_intermediate_values=inherit)
-    retry(study, copy.deepcopy(study._storage.get_trial(trial._trial_id)))
 
 
 def begin_and_die(study, store, *, inherit=False, **kwargs):
@@ -451,7 +442,6 @@ def test_pytorch_is_named_if_it_is_missing(tmp_path, monkeypatch):
 
 KILLED = """
 import sys
-import time
 
 import optuna
 
@@ -470,21 +460,13 @@ def objective(trial):
         print(step, flush=True)
 
 
-storage = optuna.storages.RDBStorage(url, heartbeat_interval=1, grace_period=2)
-optuna.load_study(study_name="killed", storage=storage).optimize(objective, n_trials=1)
+optuna.load_study(study_name="killed", storage=url).optimize(objective, n_trials=1)
 """
 
 
-@pytest.mark.filterwarnings("ignore:Heartbeat of storage:UserWarning")
 def test_a_killed_process(tmp_path):
     url = f"sqlite:///{tmp_path}/study.db"
-    storage = RDBStorage(
-        url,
-        heartbeat_interval=1,
-        grace_period=2,
-        heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
-    )
-    study = optuna.create_study(study_name="killed", storage=storage)
+    study = optuna.create_study(study_name="killed", storage=url)
     process = subprocess.Popen(
         [sys.executable, "-c", KILLED, url, str(tmp_path / "checkpoints")],
         stdout=subprocess.PIPE,
@@ -495,10 +477,8 @@ def test_a_killed_process(tmp_path):
     finally:
         process.kill()
         told += [int(line) for line in process.communicate()[0].split()]
-    deadline = time.monotonic() + 60
-    while not study.get_trials(states=[TrialState.WAITING]) and time.monotonic() < deadline:
-        optuna.storages.fail_stale_trials(study)
-        time.sleep(0.1)
+    [running] = study.get_trials(states=[TrialState.RUNNING])
+    died(study, running)
     trial = study.ask()
     checkpoint = Checkpoint(trial, tmp_path / "checkpoints")
     start, state, value = checkpoint.load()

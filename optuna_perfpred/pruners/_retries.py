@@ -1,0 +1,129 @@
+"""What a retried trial has from the trial whose worker died.
+
+:class:`optuna.storages.RetryHeartbeatStaleTrialCallback` copies all attributes onto it, also
+those that tell of steps which it has not reached and may never reach.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import cast
+from typing import TYPE_CHECKING
+
+from optuna.pruners._successive_halving import _completed_rung_key
+
+from optuna_perfpred.pruners._assessment import AUDIT
+from optuna_perfpred.pruners._assessment import PREDICTED_STD
+from optuna_perfpred.pruners._assessment import PREDICTED_VALUE
+from optuna_perfpred.pruners._assessment import PROBABILITY_OF_BEATING_BEST
+from optuna_perfpred.pruners._assessment import REASON
+from optuna_perfpred.pruners._assessment import STEP
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from optuna.pruners import SuccessiveHalvingPruner
+    from optuna.study import Study
+    from optuna.trial import FrozenTrial
+
+
+_DECISION = (PREDICTED_VALUE, PREDICTED_STD, PROBABILITY_OF_BEATING_BEST, STEP, REASON, AUDIT)
+
+
+def original_number(trial: FrozenTrial) -> int:
+    """Give the number of the first of the trials that a trial retries, or its own."""
+    # Whoever only wants to know its bracket may give a Trial, which has no such attributes.
+    return int(getattr(trial, "system_attrs", {}).get("failed_trial", trial.number))
+
+
+def with_original_number(trial: FrozenTrial) -> FrozenTrial:
+    """Give a trial under the number of the one that it retries, if it does."""
+    number = original_number(trial)
+    if number == trial.number:
+        return trial
+    trial = copy.copy(trial)
+    trial.number = number
+    return trial
+
+
+def retried_numbers(trials: Iterable[FrozenTrial]) -> set[int]:
+    """Give the numbers of the trials that one of these retries."""
+    return {n for trial in trials for n in trial.system_attrs.get("retry_history", ())}
+
+
+def has_decision(trial: FrozenTrial) -> bool:
+    """Whether the user attributes tell of a decision."""
+    return any(trial.user_attrs.get(name) is not None for name in _DECISION)
+
+
+def void_decision(study: Study, trial: FrozenTrial) -> None:
+    """Have the user attributes no longer tell of a decision. Storages cannot remove them."""
+    for name in _DECISION:
+        if trial.user_attrs.get(name) is not None:
+            study._storage.set_trial_user_attr(trial._trial_id, name, None)
+
+
+def halve(halving: SuccessiveHalvingPruner, bracket: Study, trial: FrozenTrial) -> bool:
+    """Judge a trial by successive halving, as if no trial had ever been retried.
+
+    Optuna counts a result of a rung again for each retry, and takes the results that a retried
+    trial has copied for promotions: it is not judged in these rungs.
+
+    Args:
+        halving:
+            The pruner.
+        bracket:
+            The study, with the trials that compete.
+        trial:
+            The trial.
+
+    Returns:
+        Whether to prune it.
+    """
+    if "retry_history" in trial.system_attrs:
+        trial = _with_own_results(halving, trial)
+    return halving.prune(cast("Study", _Competition(bracket, trial)), trial)
+
+
+def _with_own_results(halving: SuccessiveHalvingPruner, trial: FrozenTrial) -> FrozenTrial:
+    """Leave out the results of rungs that the trial has not passed itself."""
+    own = copy.copy(trial)
+    own.system_attrs = dict(trial.system_attrs)
+    rung = 0
+    while (key := _completed_rung_key(rung)) in own.system_attrs:
+        if not _has_passed(halving, trial, rung, own.system_attrs[key]):
+            del own.system_attrs[key]
+            break
+        rung += 1
+    return own
+
+
+def _has_passed(
+    halving: SuccessiveHalvingPruner, trial: FrozenTrial, rung: int, result: object
+) -> bool:
+    assert halving._min_resource is not None
+    assert trial.last_step is not None
+    end = halving._min_resource * halving._reduction_factor ** (
+        halving._min_early_stopping_rate + rung
+    )
+    # What was reported last has not been judged yet.
+    return any(
+        end <= step < trial.last_step and value == result
+        for step, value in trial.intermediate_values.items()
+    )
+
+
+class _Competition:
+    """The part of a study that successive halving uses, with each other trial in it once."""
+
+    def __init__(self, study: Study, trial: FrozenTrial) -> None:
+        self._study = study
+        self._number = trial.number
+        self._storage = study._storage
+        self.direction = study.direction
+
+    def get_trials(self, deepcopy: bool = True) -> list[FrozenTrial]:
+        trials = self._study.get_trials(deepcopy=deepcopy)
+        left_out = retried_numbers(trials) | {self._number}
+        return [trial for trial in trials if trial.number not in left_out]
