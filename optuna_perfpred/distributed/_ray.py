@@ -7,11 +7,9 @@ import signal
 import sys
 import threading
 import time
-import traceback
 from typing import Any
 from typing import TYPE_CHECKING
 
-from optuna_perfpred._redact import Redactor
 from optuna_perfpred.distributed import _exit_codes
 from optuna_perfpred.distributed._worker import run_worker
 from optuna_perfpred.pruners._arguments import check_at_least
@@ -23,10 +21,6 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 # A worker stops within a step, unless the step holds Python's lock all the time.
 _SECONDS_TO_STOP = 60.0
-_LASTING = {
-    _exit_codes.USAGE: "an argument is wrong",
-    _exit_codes.OBJECTIVE_FAILED: "the objective failed again and again",
-}
 
 
 def run_on_ray(
@@ -262,18 +256,14 @@ class _RayWorker:
             return None
         stopper = _Stopper(control)
         stopper.start()
-        redact = Redactor(arguments["storage"])
         try:
             code = run_worker(objective, timeout=seconds, **arguments)
         except (ValueError, OSError, ImportError) as error:
-            return redact(f"{type(error).__name__}: {error}")
-        except Exception:
-            print(redact(traceback.format_exc()), file=sys.stderr)
-            code = _exit_codes.BROKEN
+            return f"{type(error).__name__}: {error}"
         if code == _exit_codes.DONE or stopper.is_told:
             return None
-        if code in _LASTING:
-            return f"{_LASTING[code]}, as its log tells (exit code {code})"
+        if code == _exit_codes.OBJECTIVE_FAILED:
+            return "The objective failed again and again, as the log tells."
         # A new process, maybe on another host, may do better: Ray starts one.
         sys.stdout.flush()
         sys.stderr.flush()

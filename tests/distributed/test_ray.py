@@ -124,9 +124,24 @@ def test_workers_share_a_gpu_and_one_that_is_killed_is_started_again(cluster, ur
 
 
 @pytest.mark.slow
-def test_a_worker_that_fails_for_good_is_told(cluster, url):
-    with pytest.raises(RuntimeError, match=r"(?s)1 of 1 workers failed.*has no function 'absent'"):
-        run_on_ray(f"{FILE}:absent", storage=url, study_name="study", n_workers=1, num_gpus=0.5)
+@pytest.mark.parametrize(
+    ("objective", "reason"),
+    [
+        ("absent", "has no function 'absent'"),
+        ("failing", "The objective failed again and again"),
+        ("dying", "Ray gave it up: .*worker process has died"),
+    ],
+)
+def test_a_worker_that_fails_for_good_is_told(cluster, url, objective, reason):
+    with pytest.raises(RuntimeError, match=f"1 of 1 workers failed:\n  worker 0: .*{reason}"):
+        run_on_ray(
+            f"{FILE}:{objective}",
+            storage=url,
+            study_name="study",
+            n_workers=1,
+            num_gpus=0.5,
+            max_restarts=1,
+        )
 
 
 _SCRIPT = """
