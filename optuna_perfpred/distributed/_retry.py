@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import logging
 from typing import TYPE_CHECKING
 import warnings
@@ -53,6 +54,7 @@ class Retry:
             for later in study.get_trials(deepcopy=False)[trial.number + 1 :]
         ):
             return
+        trial = copy.deepcopy(trial)  # It may be the storage's own.
         trial.system_attrs[_STOPS] = n_stops
         self._add(study, trial)
         _logger.info(f"Trial {trial.number} was not finished and waits to be tried again.")

@@ -140,7 +140,9 @@ def _open_without_heartbeat(storage: str) -> BaseStorage:
                 f"A proxy must be given as grpc://HOST:PORT, but got {shown(storage)}."
             )
         try:
-            return GrpcStorageProxy(host=host, port=int(port))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", ExperimentalWarning)
+                return GrpcStorageProxy(host=host, port=int(port))
         except ImportError:
             raise ImportError(
                 'A gRPC proxy needs further packages: pip install "optuna_perfpred[grpc]"'

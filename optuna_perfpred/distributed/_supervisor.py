@@ -115,7 +115,7 @@ class Supervisor:
         self._max_crashes = max_crashes
         self._seconds_of_quick_crash = seconds_of_quick_crash
         self._slots: list[_Slot] = []
-        self._is_stopping = False
+        self._signum: int | None = None
         self._begin = time.monotonic()
         self._printing = threading.Lock()
 
@@ -154,7 +154,7 @@ class Supervisor:
         return slots
 
     def _forward(self, signum: int, frame: FrameType | None) -> None:
-        self._is_stopping = True
+        self._signum = self._signum or signum
         for slot in self._slots:
             if slot.process is not None and slot.process.poll() is None:
                 slot.process.send_signal(signum)
@@ -163,17 +163,19 @@ class Supervisor:
         if slot.code is not None:
             return
         if slot.process is None:
-            if self._is_stopping:
-                slot.code = _exit_codes.SIGTERM
+            if self._signum is not None:
+                slot.code = 128 + self._signum
             elif time.monotonic() >= slot.starts_at:
                 self._start(slot)
             return
         code = slot.process.poll()
         if code is None:
             return
+        assert slot.process.stdin is not None
+        slot.process.stdin.close()
         slot.process = None
         code = code if code >= 0 else 128 - code
-        if self._is_stopping or code in _exit_codes.FINAL:
+        if self._signum is not None or code in _exit_codes.FINAL:
             slot.code = code
         else:
             self._plan_restart(slot, code)
@@ -203,8 +205,8 @@ class Supervisor:
             )
             reader.start()
             slot.readers.append(reader)
-        if self._is_stopping:  # The signal came while the process was started.
-            process.terminate()
+        if self._signum is not None:  # It came while the process was started.
+            process.send_signal(self._signum)
 
     def _print(self, label: str, source: IO[str], target: IO[str]) -> None:
         with contextlib.suppress(ValueError, OSError):  # Closed at the end.
