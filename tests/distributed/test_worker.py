@@ -195,6 +195,22 @@ def test_a_trial_whose_workers_died_too_often_is_not_tried_again(database, log):
     assert "died too often" in log.text
 
 
+def test_clean_stops_do_not_count_as_deaths(place):
+    stopped = """
+def objective(trial):
+    x = trial.suggest_float("x", -1, 1)
+    if trial.number < 3:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(60.0)
+    return x
+"""
+    for _ in range(3):
+        assert place.run(stopped, "--max-retry", "0") == 143
+    assert place.run(stopped, "--max-retry", "0", "--n-trials", "1") == 0
+    assert place.states() == ["FAIL", "FAIL", "FAIL", "COMPLETE"]
+    assert len({trial.params["x"] for trial in place.study().trials}) == 1
+
+
 def test_a_trial_shows_life_before_the_sampler_has_done_its_work(database, log):
     header = HEADER.replace("optuna.samplers.RandomSampler()", "Broken()") + (
         "class Broken(optuna.samplers.RandomSampler):\n"

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 from pathlib import Path
 import signal
-import subprocess
 import time
 
 import pytest
 
-from tests.distributed.worker_files import COMMAND
 from tests.distributed.worker_files import HEADER
 from tests.distributed.worker_files import Place
+from tests.distributed.worker_files import work_in_group
+from tests.distributed.workers import wait_until
 
 
 # Reports all the time, so that the signal finds the storage at work; ends if it runs again.
@@ -44,25 +45,33 @@ WAIT_SECONDS = 60.0
 @pytest.fixture
 def start(tmp_path):
     """Give a function that starts a worker, waits for its objective and gives what it prints."""
+    # A process of `workers` has imported everything, and forks.
+    context = multiprocessing.get_context("forkserver")
     started = []
 
-    def start(place, objective, *options):
-        process = subprocess.Popen(
-            [COMMAND, *place.arguments(objective, *options)],
-            stdout=subprocess.PIPE,
-            stderr=(tmp_path / "errors").open("w"),
-            text=True,
-            start_new_session=True,
-        )
+    def start(place, objective):
+        arguments = (place.arguments(objective), tmp_path)
+        process = context.Process(target=work_in_group, args=arguments)
+        process.start()
         started.append(process)
-        return process, process.stdout.readline().strip()
+        wait_until(lambda: read(tmp_path, "output").endswith("\n"))
+        return process, read(tmp_path, "output").strip()
 
     yield start
     for process in started:
-        if process.poll() is None:
+        if process.is_alive():
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait(WAIT_SECONDS)
-        process.stdout.close()
+        process.join()
+
+
+def read(folder, name):
+    return (folder / name).read_text() if (folder / name).exists() else ""
+
+
+def end(process):
+    """Wait for the end of a process; give its exit code."""
+    process.join(WAIT_SECONDS)
+    return process.exitcode
 
 
 def is_alive(pid):
@@ -89,9 +98,9 @@ def test_a_scheduler_stops_a_worker_on_a_database(start, postgresql_url, tmp_pat
     # The whole group gets it, and some schedulers send it again at once.
     os.killpg(process.pid, signal.SIGTERM)
     os.killpg(process.pid, signal.SIGTERM)
-    assert process.wait(WAIT_SECONDS) == 143
-    assert not is_alive(int(child))
-    assert "Traceback" not in (tmp_path / "errors").read_text()
+    assert end(process) == 143
+    wait_until(lambda: not is_alive(int(child)))
+    assert "Traceback" not in read(tmp_path, "errors")
     check_that_it_was_stopped_cleanly(place)
 
 
@@ -99,19 +108,19 @@ def test_a_user_stops_a_worker_on_a_journal(start, tmp_path):
     place = Place(tmp_path, str(tmp_path / "study.journal"))
     process, _ = start(place, ENDLESS)
     os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(WAIT_SECONDS) == 130
+    assert end(process) == 130
     check_that_it_was_stopped_cleanly(place)
 
 
 def test_a_second_signal_ends_a_worker_that_does_not_stop(start, tmp_path):
     place = Place(tmp_path, str(tmp_path / "study.journal"))
     process, _ = start(place, STUBBORN)
-    process.send_signal(signal.SIGTERM)
-    assert process.stdout.readline() == "not yet\n"
+    os.kill(process.pid, signal.SIGTERM)
+    wait_until(lambda: "not yet" in read(tmp_path, "output"))
     time.sleep(1.1)  # A signal that comes sooner belongs to the first.
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(WAIT_SECONDS) == 143
-    assert "Ended at once" in (tmp_path / "errors").read_text()
+    os.kill(process.pid, signal.SIGTERM)
+    assert end(process) == 143
+    assert "Ended at once" in read(tmp_path, "errors")
     assert place.states() == ["RUNNING"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 import sys
 
@@ -61,3 +62,11 @@ class Place:
 
     def states(self):
         return [trial.state.name for trial in self.study().trials]
+
+
+def work_in_group(arguments, folder):
+    """Run the command in this process, with a group of its own and files for what it prints."""
+    os.setsid()
+    for number, name in ((1, "output"), (2, "errors")):
+        os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND), number)
+    sys.exit(_cli.main(arguments))
