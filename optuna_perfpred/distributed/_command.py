@@ -53,7 +53,7 @@ def add_worker_command(commands: Any) -> None:
     )
     command.add_argument("--study-name", required=True, metavar="NAME")
     command.add_argument(
-        "--n-trials", type=int, metavar="N", help="trials that this worker starts (default: any)"
+        "--n-trials", type=int, metavar="N", help="trials that a worker starts (default: any)"
     )
     command.add_argument(
         "--max-trials",

@@ -112,7 +112,7 @@ def _import(source: str) -> ModuleType:
         sys.path.insert(0, folder)
     try:
         return _import_file(Path(source)) if is_file else importlib.import_module(source)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(f"{source!r} cannot be imported: {_told(error)}") from error
 
 
@@ -136,7 +136,7 @@ def _import_file(file: Path) -> ModuleType:
     return module
 
 
-def _told(error: Exception) -> str:
+def _told(error: BaseException) -> str:
     """Tell an error and the line that raised it."""
     told = f"{type(error).__name__}: {error}"
     frames = traceback.extract_tb(error.__traceback__)

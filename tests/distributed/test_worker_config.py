@@ -146,6 +146,8 @@ def test_a_bad_configuration_is_told(text, told, place, config, capsys):
         (HEADER.replace("return optuna", "optuna"), "but returned None"),
         (HEADER.replace('"maximize"', '"up"'), "failed: ValueError: "),
         ("import no_such_package", "cannot be imported: ModuleNotFoundError: "),
+        ("raise SystemExit(0)", "cannot be imported: SystemExit: 0"),
+        ("raise OSError('mysql://me:topsecret@host/db')", "OSError: mysql://me:***@host/db"),
     ],
 )
 def test_a_bad_module_is_told(header, told, place, capsys):
@@ -214,3 +216,12 @@ def test_the_help_tells_the_exit_codes(capsys):
     with pytest.raises(SystemExit):
         _cli.main(["worker", "--help"])
     assert "143  stopped by SIGTERM" in capsys.readouterr().out
+
+
+def test_an_argument_that_cannot_be_read_is_told_without_a_password(capsys):
+    url = "mysql+pymysql://me:topsecret@host/db"
+    with pytest.raises(SystemExit, match="2"):
+        _cli.main(["worker", "train:objective", "--study-name", STUDY, "--strage", url])
+    told = capsys.readouterr().err
+    assert "--strage mysql+pymysql://me:***@host/db" in told
+    assert "topsecret" not in told
