@@ -7,7 +7,9 @@ final values), and how often the best trial was completed. `keep` is κ of the p
 
 "Warm" is started with an earlier study: half of the set's curves at random, trained in full
 without pruning. The new study runs the other half, and so does the Hyperband it is compared with.
-The new trials are compared with one another only, as in a cold start.
+"Of both" is the regret of one who then takes the better one of the earlier study's best trial and
+the new one's, beside the best trial of both: what an earlier study's best trial already is worth
+need not be found again.
 
     python benchmarks/hyperband.py --curves DIR --rules RULES
 
@@ -36,6 +38,7 @@ from joblib import Parallel
 import numpy as np
 import optuna
 from optuna.pruners import HyperbandPruner
+from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from optuna_perfpred import FastHyperbandPruner
@@ -79,6 +82,7 @@ class Result(NamedTuple):
     speed_up: float
     best: float
     regret: float
+    regret_of_both: float
     best_kept: float
     ms_a_check: float
 
@@ -98,6 +102,23 @@ def split(study: Study, seed: int) -> tuple[Study, Study]:
         studies.append(optuna.create_study(direction=study.direction))
         studies[-1].add_trials([trials[i] for i in sorted(half)])
     return studies[0], studies[1]
+
+
+def regret_of_both(study: Study, earlier: Study | None, found: float | None) -> float:
+    """Tell what the best of the earlier and of the new study lacks of the best of all trials.
+
+    In a cold start all trials are of the new study.
+    """
+    sign = 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
+    finals = oriented(study, sign)
+    known = [*oriented(earlier, sign), *([] if found is None else [sign * found])]
+    best = max(known, default=-math.inf)
+    return min(1.0, float((max(finals) - best) / np.subtract(*np.percentile(finals, [75, 25]))))
+
+
+def oriented(study: Study | None, sign: float) -> list[float]:
+    values = [trial.value for trial in study.get_trials(deepcopy=False)] if study else []
+    return [sign * value for value in values if value is not None and math.isfinite(value)]
 
 
 def run(
@@ -129,6 +150,7 @@ def run(
         math.nan,
         math.nan if best is None else best,
         min(1.0, report.regret_iqr),
+        regret_of_both(study, earlier, best),
         float(result.best_kept),
         1000.0 * result.pruner_seconds / result.n_checks,
     )
@@ -154,7 +176,7 @@ def combine_sets(results: list[Result]) -> Result:
 
 
 def print_table(title: str, results: dict[Variant, Result], *, with_best: bool) -> None:
-    header = ["pruner", "steps", "speed-up", "best value", "regret / IQR", "best kept"]
+    header = ["pruner", "steps", "speed-up", "best value", "regret / IQR", "of both", "best kept"]
     header.append("ms a check")
     if not with_best:
         header.remove("best value")
@@ -168,6 +190,7 @@ def print_table(title: str, results: dict[Variant, Result], *, with_best: bool) 
             f"{result.speed_up:.2f}",
             *([f"{result.best:.4g}"] if with_best else []),
             f"{result.regret:.3f}",
+            f"{result.regret_of_both:.3f}" if variant.warm else "",
             f"{result.best_kept:.2f}",
             f"{result.ms_a_check:.2f}",
         ]
@@ -179,7 +202,7 @@ def main() -> None:
     parser.add_argument("--curves", type=Path, required=True)
     parser.add_argument("--sets", nargs="*", help="default: all folders in DIR")
     parser.add_argument("--rules", type=Path, help="rules that were not trained on a set")
-    parser.add_argument("--confidence", type=float, default=0.95)
+    parser.add_argument("--confidence", type=float, default=0.9)
     parser.add_argument("--n-orders", type=int, default=10)
     parser.add_argument("--n-trials", type=int, default=N_TRIALS)
     parser.add_argument("--jobs", type=int, default=2)

@@ -8,6 +8,7 @@ import numpy as np
 from optuna.study import Study
 from optuna.trial import TrialState
 
+from optuna_perfpred.history import FinishedTrials
 from optuna_perfpred.history import read_record
 
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from optuna.study import StudyDirection
 
     from optuna_perfpred.history import CurveRecord
+    from optuna_perfpred.pruners._warn_once import WarnOnce
 
 
 def check_at_least(name: str, value: int, minimum: int) -> None:
@@ -39,8 +41,8 @@ def check_feature_attrs(feature_attrs: Sequence[str]) -> None:
 
 def read_earlier_studies(
     studies: Sequence[Study], feature_attrs: Sequence[str]
-) -> list[tuple[StudyDirection, list[CurveRecord]]]:
-    """Read the completed trials of the studies given as `warm_start`, with their directions."""
+) -> list[tuple[StudyDirection, FinishedTrials]]:
+    """Read the finished trials of the studies given as `warm_start`, with their directions."""
     if not isinstance(studies, Sequence) or not all(isinstance(s, Study) for s in studies):
         raise ValueError(f"`warm_start` must be a list of Optuna studies, but got {studies!r}.")
     earlier = []
@@ -50,6 +52,32 @@ def read_earlier_studies(
                 f"`warm_start` must hold single-objective studies, but {study.study_name!r} has "
                 f"{len(study.directions)} objectives."
             )
-        completed = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-        earlier.append((study.direction, [read_record(t, feature_attrs) for t in completed]))
+        completed, pruned = (
+            tuple(
+                read_record(trial, feature_attrs)
+                for trial in study.get_trials(deepcopy=False, states=(state,))
+            )
+            for state in (TrialState.COMPLETE, TrialState.PRUNED)
+        )
+        earlier.append((study.direction, FinishedTrials(completed, pruned)))
     return earlier
+
+
+def join_earlier_studies(
+    earlier: Sequence[tuple[StudyDirection, FinishedTrials]],
+    direction: StudyDirection,
+    warn_once: WarnOnce,
+) -> FinishedTrials:
+    """Join the trials of the studies given as `warm_start` that have a study's direction."""
+    completed: list[CurveRecord] = []
+    pruned: list[CurveRecord] = []
+    for other, trials in earlier:
+        if other == direction:
+            completed += trials.completed
+            pruned += trials.pruned
+        else:
+            warn_once(
+                f"A study given as `warm_start` is left out: its direction is {other.name}, that "
+                f"of the study is {direction.name}."
+            )
+    return FinishedTrials(tuple(completed), tuple(pruned))

@@ -8,6 +8,7 @@ import warnings
 
 import numpy as np
 
+from optuna_perfpred.history import FinishedTrials
 from optuna_perfpred.history import TrainingSet
 
 
@@ -38,7 +39,7 @@ class _Place(NamedTuple):
 
 
 class EarlierStudies:
-    """The completed trials of earlier studies, as far as they tell of a new one.
+    """The trials of earlier studies, as far as they tell of a new one.
 
     They stand in for the first few trials that the new study does not have yet: the best of a few
     of them is what a trial has to beat as long as the new study has nothing better, and all of
@@ -52,12 +53,16 @@ class EarlierStudies:
     """
 
     def __init__(self, settings: StudySettings) -> None:
-        sign, records = settings.sign, settings.earlier
+        sign, records = settings.sign, settings.earlier.completed
         self._top_n = settings.top_n
         self._records = records
-        self._none = EarlierStudies(replace(settings, earlier=())) if records else self
+        self._none = (
+            EarlierStudies(replace(settings, earlier=FinishedTrials())) if records else self
+        )
         self._has_told = False
-        self._curves = TrainingSet(records, sign=sign)
+        self._n_finished = len(settings.earlier)
+        # Also the pruned ones: those that were completed began better than trials do.
+        self._curves = TrainingSet(tuple(settings.earlier), sign=sign)
         finite = [r for r in records if r.feasible and math.isfinite(r.value)]
         self._descending = sorted(finite, key=lambda r: -sign * r.value)
         self._known: tuple[int, dict[int, _Place], str | None] = (0, {}, None)
@@ -94,13 +99,14 @@ class EarlierStudies:
         """
         if not self._descending:
             return None
-        n_trials, n_earlier = self.worth, len(self._descending)
-        # The expected rank of the n-th best of m trials among all N is n (N + 1) / (m + 1).
+        n_trials, n_earlier = self.worth, self._n_finished
+        # The expected rank of the n-th best of m trials among all N is n (N + 1) / (m + 1). The
+        # pruned ones are taken to be behind all others.
         rank = self._top_n * (n_earlier + 1) / (n_trials + 1)
         # Trials of the same kind would have found a better one with a probability of 6/7 when the
         # rank is four times as large, and of 19/20 when it is nine times.
         rank *= max(1.0, n_finished / n_trials) ** 2
-        return self._descending[min(max(round(rank), 1), n_earlier) - 1]
+        return self._descending[min(max(round(rank), 1), len(self._descending)) - 1]
 
     def unless_refused(
         self,

@@ -3,35 +3,29 @@ from __future__ import annotations
 import logging
 import threading
 from typing import Any
-from typing import NamedTuple
 from typing import TYPE_CHECKING
 
 from optuna.pruners import HyperbandPruner
 from optuna.study import StudyDirection
 
+from optuna_perfpred.history import FinishedTrialsReader
 from optuna_perfpred.history import PerStudy
 from optuna_perfpred.predictors import CurvePredictor
 from optuna_perfpred.pruners._arguments import check_at_least
 from optuna_perfpred.pruners._arguments import check_decision
 from optuna_perfpred.pruners._arguments import check_feature_attrs
-from optuna_perfpred.pruners._assessment import Assessment
+from optuna_perfpred.pruners._arguments import join_earlier_studies
+from optuna_perfpred.pruners._arguments import read_earlier_studies
 from optuna_perfpred.pruners._retries import halve
 from optuna_perfpred.pruners._retries import retried_numbers
 from optuna_perfpred.pruners._retries import void_decision
 from optuna_perfpred.pruners._retries import with_original_number
-from optuna_perfpred.pruners._rung import find_bar
 from optuna_perfpred.pruners._rung import find_rung
 from optuna_perfpred.pruners._rung import horizons
 from optuna_perfpred.pruners._rung_assessment import RungAssessment
-from optuna_perfpred.pruners._rung_forecasts import PredictorForecasts
-from optuna_perfpred.pruners._rung_forecasts import Question
-from optuna_perfpred.pruners._rung_forecasts import RuleForecasts
-from optuna_perfpred.pruners._rung_history import FinishedTrials
-from optuna_perfpred.pruners._rung_history import read_earlier_trials
-from optuna_perfpred.pruners._rung_history import RungHistory
-from optuna_perfpred.pruners._schedule import n_learned_from
-from optuna_perfpred.pruners._stopping_rule import N_RECENT
+from optuna_perfpred.pruners._rung_assessor import RungAssessor
 from optuna_perfpred.pruners._stopping_rule import StoppingRule
+from optuna_perfpred.pruners._study_settings import StudySettings
 from optuna_perfpred.pruners._warn_once import WarnOnce
 
 
@@ -41,8 +35,7 @@ if TYPE_CHECKING:
     from optuna.study import Study
     from optuna.trial import FrozenTrial
 
-    from optuna_perfpred.history import CurveRecord
-    from optuna_perfpred.pruners._rung import Bar
+    from optuna_perfpred.pruners._assessment import Assessment
     from optuna_perfpred.pruners._rung import Rung
 
 
@@ -58,13 +51,17 @@ class FastHyperbandPruner(HyperbandPruner):
 
     Between two rungs :class:`~optuna.pruners.HyperbandPruner` trains every trial to the next one.
     This one forecasts, at each step, the value that the trial will have there, and cuts it if it
-    will hardly be among the best that this rung promotes. After the last rung, it forecasts the
-    final value and cuts the trial if that will hardly beat the best completed trial of all
+    will hardly be among the best that this rung promotes, or hardly become the best of all
     brackets. This is f-Hyperband of Baker et al., "Accelerating Neural Architecture Search using
     Performance Prediction", `arXiv:1705.10823 <https://arxiv.org/abs/1705.10823>`__, section 5,
     with the pseudo-code of its first author's thesis (MIT, chapter 4). Brackets, rungs and
     promotions are those of Hyperband, and samplers see the trials of one bracket as they do with
     it.
+
+    The published algorithm compares a trial with the best of all brackets only after the last
+    rung, by the forecast of the final value. So does this one with a predictor. A stopping rule
+    is asked in every rung for the trial's chance to become the best, for each step that it still
+    has to train: a trial that is promoted and will not win is what Hyperband spends most on.
 
     The published algorithm is synchronous: it knows how many trials of a rung will be promoted.
     Optuna's halving is not. Here, a rung's results are those known so far in its bracket, and the
@@ -78,7 +75,7 @@ class FastHyperbandPruner(HyperbandPruner):
     of the trial later, and refits when their number has grown by a tenth.
 
     A trial that it cuts gets the user attributes ``perfpred:predicted_value`` and
-    ``perfpred:predicted_std`` (of the value at the end of its rung),
+    ``perfpred:predicted_std`` (of the final value, or of that at the end of its rung),
     ``perfpred:probability_of_beating_best`` (of beating what decides there), ``perfpred:step``
     and ``perfpred:reason``. What fails is warned of once, and the trial goes on as with
     Hyperband. Threads may share it.
@@ -114,11 +111,12 @@ class FastHyperbandPruner(HyperbandPruner):
         bootstrap_count:
             Number of results that a rung needs before a trial is promoted.
         confidence:
-            Δ of the paper, between 0 and 1: a trial is cut if it will fail with at least this
-            probability. The default of 0.95 loses nothing on recorded curves; 0.9 saves a
-            tenth more, at a loss (``benchmarks/hyperband.py``). At ``keep=1`` even a
-            perfect forecast would save less than half of Hyperband's steps on most of these
-            curves: what is left is spent on trials that are promoted.
+            Δ of the paper, between 0 and 1: a trial is cut if it will not be promoted with at
+            least this probability. By a stopping rule, also if it will not become the best with
+            at least this probability and its chance of it, for each step still to train, is less
+            than ``18 * (1 - confidence) / confidence`` times that of a new trial: twice by
+            default. See ``benchmarks/hyperband.py`` for what the default of 0.9 and other values
+            save and lose on recorded curves.
         offset:
             δ of the paper, in the unit of the objective: the value to reach is made worse by this
             much.
@@ -140,8 +138,12 @@ class FastHyperbandPruner(HyperbandPruner):
             with an honest standard error, cuts nothing.
         warm_start:
             Earlier single-objective studies whose curves are learned from too. Read here, once.
-            Trials are compared with those of the new study alone. A study of the other direction
-            is left out with a warning.
+            In a rung, trials are compared with those of the new study alone; the best of all is
+            at first that of a few earlier trials, as in
+            :class:`~optuna_perfpred.PerformancePredictionPruner`, so that a new study of the same
+            problem may end without a completed trial where the earlier study's best one is
+            better. Left out with a warning are studies of the other direction, and all if values
+            or first reports tell that the new study is another problem.
         feature_attrs:
             Names of user attributes (numbers, booleans or strings) that are features beside the
             parameters.
@@ -158,7 +160,7 @@ class FastHyperbandPruner(HyperbandPruner):
         reduction_factor: int = 3,
         bootstrap_count: int = 0,
         *,
-        confidence: float = 0.95,
+        confidence: float = 0.9,
         offset: float = 0.0,
         n_train: int | None = None,
         keep: float = 1.0,
@@ -194,7 +196,7 @@ class FastHyperbandPruner(HyperbandPruner):
         self._n_train = n_train
         self._keep = keep
         self._feature_attrs = tuple(feature_attrs)
-        self._earlier = read_earlier_trials(warm_start, self._feature_attrs)
+        self._earlier = read_earlier_studies(warm_start, self._feature_attrs)
         self._forget()
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
@@ -233,48 +235,16 @@ class FastHyperbandPruner(HyperbandPruner):
         if len(self._pruners) == 0 or step is None:
             return False
         rung = self._rung(study, trial, step)
-        trials = study.get_trials(deepcopy=False)
-        learner = self._learners.of(study)
-        finished = learner.history.update([t for t in trials if t.state in RungHistory.states])
-        bar = self._bar(study, trial, trials, rung, finished, learner.sign)
-        if bar is None:
-            return False
-        reached = learner.history.reached(finished, rung.horizon)
-        n_own = n_learned_from(len(reached.own), max(1, self._n_train - len(reached.earlier)))
-        learned_from = reached.earlier + reached.own[:n_own]
-        if len(learned_from) < self._n_train:
-            return False
-        to_reach = bar.value - self._offset
-        forecast = learner.forecasts.forecast(
-            Question(
-                trial=trial,
-                reached=learned_from,
-                latest=finished.latest(N_RECENT),
-                horizon=rung.horizon,
-                to_reach=to_reach,
-                share=self._keep / self._reduction_factor,
-            )
+        reader = self._finished.of(study)
+        finished = reader.read(study, trial)
+        assessment = self._assessors.of(study).find_failing(
+            finished, trial, rung, self._results(study, trial, reader.trials, rung)
         )
-        if forecast is None or forecast.probability >= 1.0 - self._confidence:
+        if assessment is None:
             return False
-        values: dict[str, Any] = {
-            "step": step,
-            "predicted_value": learner.sign * forecast.mean,
-            "predicted_std": forecast.std,
-            "probability": forecast.probability,
-            "probability_of_beating_best": forecast.probability,
-            "reference": learner.sign * to_reach,
-            "rank": bar.rank,
-            "offset": self._offset,
-        }
-        if rung.horizon is None:
-            self._record(study, trial, Assessment(**values))
-            return True
-        assessment = RungAssessment(**values, horizon=rung.horizon, n_results=bar.n_results)
         self._record(study, trial, assessment)
-        study._storage.set_trial_system_attr(
-            trial._trial_id, rung.key, learner.sign * min(forecast.mean, to_reach)
-        )
+        if isinstance(assessment, RungAssessment):
+            study._storage.set_trial_system_attr(trial._trial_id, rung.key, assessment.result)
         return True
 
     def _rung(self, study: Study, trial: FrozenTrial, step: int) -> Rung:
@@ -288,28 +258,17 @@ class FastHyperbandPruner(HyperbandPruner):
         )
         return rung
 
-    def _bar(
-        self,
-        study: Study,
-        trial: FrozenTrial,
-        trials: Sequence[FrozenTrial],
-        rung: Rung,
-        finished: FinishedTrials,
-        sign: float,
-    ) -> Bar | None:
-        if rung.horizon is None:
-            results = [sign * r.value for r in finished.completed if r.feasible]
-            # The best one of all, not one in a few.
-            return find_bar(results, one_in=len(results) + 1, keep=1.0)
+    def _results(
+        self, study: Study, trial: FrozenTrial, trials: Sequence[FrozenTrial], rung: Rung
+    ) -> list[float]:
         left_out = retried_numbers(trials) | {trial.number}
-        results = [
-            sign * other.system_attrs[rung.key]
+        return [
+            other.system_attrs[rung.key]
             for other in trials
             if rung.key in other.system_attrs
             and other.number not in left_out
             and self._get_bracket_id(study, other) == rung.bracket
         ]
-        return find_bar(results, one_in=self._reduction_factor, keep=self._keep)
 
     def _get_bracket_id(self, study: Study, trial: FrozenTrial) -> int:
         # A retried trial goes on in the bracket of the one that died.
@@ -352,45 +311,37 @@ class FastHyperbandPruner(HyperbandPruner):
         for key, value in assessment.attributes().items():
             study._storage.set_trial_user_attr(trial._trial_id, key, value)
 
-    def _new_learner(self, study: Study) -> _Learner:
-        sign = 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
-        completed: list[CurveRecord] = []
-        pruned: list[CurveRecord] = []
-        for direction, earlier in self._earlier:
-            if direction == study.direction:
-                completed += earlier.completed
-                pruned += earlier.pruned
-            else:
-                self._warn_once(
-                    "A study given as `warm_start` is left out: its direction is "
-                    f"{direction.name}, that of the study is {study.direction.name}."
-                )
-        history = RungHistory(self._feature_attrs, FinishedTrials(tuple(completed), tuple(pruned)))
-        forecasts = (
-            RuleForecasts(self._predictor, sign, self._feature_attrs)
-            if isinstance(self._predictor, StoppingRule)
-            else PredictorForecasts(self._predictor, sign, self._feature_attrs)
+    def _new_assessor(self, study: Study) -> RungAssessor:
+        settings = StudySettings(
+            sign=1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0,
+            n_startup_trials=self._n_train,
+            top_n=1,
+            offset=self._offset,
+            horizon=None,
+            feature_attrs=self._feature_attrs,
+            earlier=join_earlier_studies(self._earlier, study.direction, self._warn_once),
         )
-        return _Learner(sign, history, forecasts)
+        return RungAssessor(
+            self._predictor,
+            settings,
+            confidence=self._confidence,
+            keep=self._keep,
+            reduction_factor=self._reduction_factor,
+        )
 
     def _forget(self) -> None:
         self._lock = threading.Lock()
-        self._learners = PerStudy(self._new_learner)
+        self._finished = PerStudy(lambda _: FinishedTrialsReader(self._feature_attrs))
+        self._assessors = PerStudy(self._new_assessor)
         self._warn_once = WarnOnce()
 
     def __getstate__(self) -> dict[str, Any]:
         # Another process learns from its storage, which knows more by then.
         state = self.__dict__.copy()
-        for learned in ("_lock", "_learners", "_warn_once"):
+        for learned in ("_lock", "_finished", "_assessors", "_warn_once"):
             del state[learned]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._forget()
-
-
-class _Learner(NamedTuple):
-    sign: float
-    history: RungHistory
-    forecasts: RuleForecasts | PredictorForecasts

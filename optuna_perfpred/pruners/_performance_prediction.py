@@ -20,6 +20,7 @@ from optuna_perfpred.predictors import CurvePredictor
 from optuna_perfpred.pruners._arguments import check_at_least
 from optuna_perfpred.pruners._arguments import check_decision
 from optuna_perfpred.pruners._arguments import check_feature_attrs
+from optuna_perfpred.pruners._arguments import join_earlier_studies
 from optuna_perfpred.pruners._arguments import read_earlier_studies
 from optuna_perfpred.pruners._assessment import Assessment
 from optuna_perfpred.pruners._assessment import AUDIT
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
     from optuna.trial import Trial
 
-    from optuna_perfpred.history import CurveRecord
     from optuna_perfpred.history import Identity
 
 
@@ -315,15 +315,6 @@ class PerformancePredictionPruner(BasePruner):
         return assessment
 
     def _new_assessor(self, study: Study) -> ForecastAssessor | RuleAssessor:
-        earlier: list[CurveRecord] = []
-        for direction, records in self._earlier:
-            if direction == study.direction:
-                earlier.extend(records)
-            else:
-                self._warn_once(
-                    "A study given as `warm_start` is left out: its direction is "
-                    f"{direction.name}, that of the study is {study.direction.name}."
-                )
         settings = StudySettings(
             sign=1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0,
             n_startup_trials=self._n_startup_trials,
@@ -331,7 +322,7 @@ class PerformancePredictionPruner(BasePruner):
             offset=self._offset,
             horizon=self._horizon,
             feature_attrs=self._feature_attrs,
-            earlier=tuple(earlier),
+            earlier=join_earlier_studies(self._earlier, study.direction, self._warn_once),
         )
         if isinstance(self._predictor, StoppingRule):
             return RuleAssessor(self._predictor, settings)

@@ -43,13 +43,17 @@ class RuleAssessor:
             The rule.
         settings:
             The pruner's arguments.
+        earlier:
+            The earlier studies, if others ask for them too: they are refused with one warning.
     """
 
-    def __init__(self, rule: StoppingRule, settings: StudySettings) -> None:
+    def __init__(
+        self, rule: StoppingRule, settings: StudySettings, earlier: EarlierStudies | None = None
+    ) -> None:
         self._rule = rule
         self._settings = settings
         self._best = BestTrials(settings)
-        self._earlier = EarlierStudies(settings)
+        self._earlier = EarlierStudies(settings) if earlier is None else earlier
         self._lock = threading.Lock()
         self._latest: _Lesson | None = None
         self._is_learning = False

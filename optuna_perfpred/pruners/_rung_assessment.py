@@ -20,10 +20,13 @@ class RungAssessment(Assessment):
             The step at which the rung ends.
         n_results:
             The number of results that the rung has.
+        result:
+            What counts as the trial's own result.
     """
 
     horizon: int
     n_results: int
+    result: float
 
     @property
     def reason(self) -> str:

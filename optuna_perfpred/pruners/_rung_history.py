@@ -7,42 +7,13 @@ import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
-from optuna.trial import TrialState
-
-from optuna_perfpred.history import read_record
-from optuna_perfpred.history import StudyHistory
-from optuna_perfpred.pruners._arguments import read_earlier_studies
 
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from datetime import datetime
 
-    from optuna.study import Study
-    from optuna.study import StudyDirection
-    from optuna.trial import FrozenTrial
-
     from optuna_perfpred.history import CurveRecord
-
-
-@dataclass(frozen=True)
-class FinishedTrials:
-    """The finished trials of one or several studies, each in the order of their ends.
-
-    Attributes:
-        completed:
-            Those that were completed.
-        pruned:
-            Those that were pruned.
-    """
-
-    completed: tuple[CurveRecord, ...] = ()
-    pruned: tuple[CurveRecord, ...] = ()
-
-    def latest(self, n: int) -> tuple[CurveRecord, ...]:
-        """Give the ``n`` trials that finished last, the latest one last."""
-        last = (*self.completed[-n:], *self.pruned[-n:])
-        return tuple(heapq.nlargest(n, last, key=_order)[::-1])
+    from optuna_perfpred.history import FinishedTrials
 
 
 class RungHistory:
@@ -52,42 +23,21 @@ class RungHistory:
     those of pruned trials, and of all brackets.
 
     Args:
-        feature_attrs:
-            Names of user attributes that are features beside the parameters.
         earlier:
             Trials of earlier studies. They come first.
     """
 
-    states = (TrialState.COMPLETE, TrialState.PRUNED)
-    """The states of the trials that are learned from."""
-
-    def __init__(self, feature_attrs: Sequence[str], earlier: FinishedTrials) -> None:
+    def __init__(self, earlier: FinishedTrials) -> None:
         self._earlier = earlier
-        self._completed = StudyHistory(feature_attrs)
-        self._pruned = StudyHistory(feature_attrs)
         self._lock = threading.Lock()
         self._cut: dict[int | None, _Cut] = {}
-
-    def update(self, finished: Sequence[FrozenTrial]) -> FinishedTrials:
-        """Take in what is new.
-
-        Args:
-            finished:
-                The trials of the study that are in :attr:`states`.
-
-        Returns:
-            All trials taken in so far.
-        """
-        completed = [trial for trial in finished if trial.state == TrialState.COMPLETE]
-        pruned = [trial for trial in finished if trial.state == TrialState.PRUNED]
-        return FinishedTrials(self._completed.update(completed), self._pruned.update(pruned))
 
     def reached(self, finished: FinishedTrials, horizon: int | None) -> Reached:
         """Give the curves that reached a horizon.
 
         Args:
             finished:
-                What :meth:`update` has returned.
+                The finished trials of the study.
             horizon:
                 The step, or :obj:`None` for the end of a full training.
 
@@ -108,30 +58,6 @@ class RungHistory:
             with self._lock:
                 self._cut[horizon] = known
         return known.reached
-
-
-def read_earlier_trials(
-    studies: Sequence[Study], feature_attrs: Sequence[str]
-) -> list[tuple[StudyDirection, FinishedTrials]]:
-    """Read the studies given as `warm_start`: for each, its direction and its trials.
-
-    Also the pruned ones, whose curves reached some of the horizons.
-    """
-    return [
-        (
-            direction,
-            FinishedTrials(
-                tuple(completed),
-                tuple(
-                    read_record(trial, feature_attrs)
-                    for trial in study.get_trials(deepcopy=False, states=(TrialState.PRUNED,))
-                ),
-            ),
-        )
-        for study, (direction, completed) in zip(
-            studies, read_earlier_studies(studies, feature_attrs), strict=True
-        )
-    ]
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from optuna_perfpred.history import CurveRecord
+    from optuna_perfpred.history import FinishedTrials
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class StudySettings:
         feature_attrs:
             Names of user attributes that are features beside the parameters.
         earlier:
-            Records of earlier studies to learn from, see
+            Trials of earlier studies to learn from, see
             :class:`~optuna_perfpred.pruners._earlier_studies.EarlierStudies`.
     """
 
@@ -41,7 +42,7 @@ class StudySettings:
     offset: float
     horizon: int | None
     feature_attrs: Sequence[str]
-    earlier: tuple[CurveRecord, ...]
+    earlier: FinishedTrials
 
 
 class BestTrials:

@@ -122,15 +122,14 @@ def test_a_cut_trial_tells_why():
         numbers = [trial.user_attrs[name] for name in DECISION_ATTRS - {"perfpred:reason"}]
         assert np.isfinite(numbers).all()
         assert trial.user_attrs["perfpred:step"] == trial.last_step
-        assert trial.user_attrs["perfpred:probability_of_beating_best"] < 0.05
-        assert trial.user_attrs["perfpred:reason"].endswith("%.")
+        assert trial.user_attrs["perfpred:probability_of_beating_best"] < 0.1
     reasons = [trial.user_attrs["perfpred:reason"] for trial in trials]
-    assert any("at step 9" in reason for reason in reasons)
+    assert any("of its rung" in reason for reason in reasons)
     assert any("best value so far" in reason for reason in reasons)
 
 
 def test_a_cut_trial_counts_in_its_rung_with_less_than_it_was_to_reach():
-    study = search(FastHyperbandPruner(1, N_STEPS))
+    study = search(FastHyperbandPruner(1, N_STEPS, predictor=SequentialRegression()))
     in_rung = [t for t in cut(study) if "of its rung" in t.user_attrs["perfpred:reason"]]
     assert in_rung
     for trial in in_rung:
@@ -190,6 +189,7 @@ def test_no_cut_before_enough_curves_reached_the_horizon():
     assert not cut(search(FastHyperbandPruner(1, N_STEPS, n_train=1000)))
 
 
+@pytest.mark.filterwarnings("error:The studies given")
 def test_a_warm_start_cuts_from_the_first_comparison_on():
     earlier = search(HyperbandPruner(1, N_STEPS))
     # The pruned curves of the earlier study count as well: only some of these are complete.
@@ -206,6 +206,20 @@ def test_a_warm_start_of_the_other_direction_is_left_out():
         warm = search(FastHyperbandPruner(1, N_STEPS, warm_start=[earlier]))
     cold = search(FastHyperbandPruner(1, N_STEPS))
     assert n_steps(warm) == n_steps(cold)
+
+
+def test_a_warm_start_on_another_scale_is_left_out():
+    earlier = optuna.create_study(direction="maximize")
+    for trial in search(HyperbandPruner(1, N_STEPS), n_trials=30).trials:
+        curve = {step: value / 100.0 for step, value in trial.intermediate_values.items()}
+        value = trial.value / 100.0 if trial.state == TrialState.COMPLETE else None
+        earlier.add_trial(
+            optuna.trial.create_trial(state=trial.state, value=value, intermediate_values=curve)
+        )
+    with pytest.warns(UserWarning, match="another scale"):
+        warm = search(FastHyperbandPruner(1, N_STEPS, warm_start=[earlier]))
+    cold = search(FastHyperbandPruner(1, N_STEPS))
+    assert [t.last_step for t in warm.trials] == [t.last_step for t in cold.trials]
 
 
 def test_a_predictor_that_fails_is_told_once_and_hyperband_goes_on():

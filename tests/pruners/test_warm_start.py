@@ -102,6 +102,18 @@ def test_a_study_that_reaches_less_than_earlier_ones_completes_some_trials(highe
 
 
 @pytest.mark.filterwarnings("error:The studies given")
+def test_an_earlier_study_that_was_pruned_itself_is_not_taken_for_an_easier_one():
+    """The trials that it completed are its best ones."""
+    rng = np.random.default_rng(1)
+    earlier = new_study()
+    run_all(earlier, [accuracy_curve(x, seed) for seed, x in enumerate(rng.uniform(0, 0.9, 50))])
+    study = new_study(earlier)
+    run_all(study, [accuracy_curve(x, seed) for seed, x in enumerate(rng.uniform(0, 0.9, 50))])
+    assert len(earlier.get_trials(states=(TrialState.PRUNED,))) > 25
+    assert study.trials[0].state == TrialState.PRUNED
+
+
+@pytest.mark.filterwarnings("error:The studies given")
 def test_as_the_study_grows_it_has_the_say():
     """Earlier trials ended where they were; those of the new study still rise."""
     earlier = optuna.create_study(direction="maximize")

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+from typing import Any
+from typing import TYPE_CHECKING
+
+from optuna_perfpred.history import read_curve
+from optuna_perfpred.pruners._assessment import Assessment
+from optuna_perfpred.pruners._earlier_studies import EarlierStudies
+from optuna_perfpred.pruners._rule_assessor import RuleAssessor
+from optuna_perfpred.pruners._rung import find_bar
+from optuna_perfpred.pruners._rung_assessment import RungAssessment
+from optuna_perfpred.pruners._rung_forecasts import PredictorForecasts
+from optuna_perfpred.pruners._rung_forecasts import Question
+from optuna_perfpred.pruners._rung_forecasts import RuleForecasts
+from optuna_perfpred.pruners._rung_history import RungHistory
+from optuna_perfpred.pruners._schedule import n_learned_from
+from optuna_perfpred.pruners._stopping_rule import N_RECENT
+from optuna_perfpred.pruners._stopping_rule import StoppingRule
+
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from optuna.trial import FrozenTrial
+
+    from optuna_perfpred.history import FinishedTrials
+    from optuna_perfpred.predictors import CurvePredictor
+    from optuna_perfpred.pruners._assessment import RelativeAssessment
+    from optuna_perfpred.pruners._rung import Bar
+    from optuna_perfpred.pruners._rung import Rung
+    from optuna_perfpred.pruners._study_settings import StudySettings
+
+
+# At a confidence of 0.9 a trial is cut whose chance to become the best, for each step still to
+# train, is less than twice that of a new trial. A new trial is taken to be trained in full there,
+# and Hyperband stops most of them early.
+_LEAST_CHANCE = 18.0
+
+
+class RungAssessor:
+    """Finds the running trials of one study that Hyperband need not train. Safe with threads.
+
+    Args:
+        predictor:
+            What forecasts.
+        settings:
+            The pruner's arguments; ``n_startup_trials`` is the number of curves that must have
+            reached a horizon.
+        confidence:
+            The probability of failing from which on a trial is cut.
+        keep:
+            The share of the trials to be promoted that a trial must be among.
+        reduction_factor:
+            η of Hyperband.
+    """
+
+    def __init__(
+        self,
+        predictor: CurvePredictor | StoppingRule,
+        settings: StudySettings,
+        *,
+        confidence: float,
+        keep: float,
+        reduction_factor: int,
+    ) -> None:
+        self._settings = settings
+        self._confidence = confidence
+        self._keep = keep
+        self._reduction_factor = reduction_factor
+        self._earlier = EarlierStudies(settings)
+        self._history = RungHistory(settings.earlier)
+        self._forecasts: RuleForecasts | PredictorForecasts
+        self._of_all: RuleAssessor | None = None
+        if isinstance(predictor, StoppingRule):
+            self._forecasts = RuleForecasts(predictor, settings.sign, settings.feature_attrs)
+            self._of_all = RuleAssessor(predictor, settings, self._earlier)
+        else:
+            self._forecasts = PredictorForecasts(predictor, settings.sign, settings.feature_attrs)
+
+    def find_failing(
+        self,
+        finished: FinishedTrials,
+        trial: FrozenTrial,
+        rung: Rung,
+        results: Sequence[float],
+    ) -> Assessment | None:
+        """Assess a trial if it will fail.
+
+        Args:
+            finished:
+                The finished trials of the study.
+            trial:
+                The running trial, which has reported.
+            rung:
+                Its rung.
+            results:
+                The results of the other trials in the rung.
+
+        Returns:
+            The assessment of a trial that will hardly become the best of the study, or hardly be
+            promoted from its rung; :obj:`None` of another one, or if nothing can be told.
+        """
+        if self._of_all is not None:
+            assessment = self._of_all.assess(finished, trial)
+            if assessment is not None and self._will_hardly_win(assessment):
+                return assessment
+            if rung.horizon is None:
+                return None
+        bar = self._bar(finished, rung, results)
+        return None if bar is None else self._find_failing(finished, trial, rung, bar)
+
+    def _will_hardly_win(self, assessment: RelativeAssessment) -> bool:
+        tolerated = 1.0 - self._confidence
+        # While few trials are complete, even a certain winner has not twice a new trial's chance.
+        return (
+            assessment.probability_of_beating_best < tolerated
+            and assessment.relative_chance < _LEAST_CHANCE * tolerated / self._confidence
+        )
+
+    def _bar(self, finished: FinishedTrials, rung: Rung, results: Sequence[float]) -> Bar | None:
+        sign = self._settings.sign
+        if rung.horizon is None:
+            finals = [sign * r.value for r in finished.completed if r.feasible]
+            # The best one of all, not one in a few.
+            return find_bar(finals, one_in=len(finals) + 1, keep=1.0)
+        return find_bar(
+            [sign * result for result in results], one_in=self._reduction_factor, keep=self._keep
+        )
+
+    def _find_failing(
+        self, finished: FinishedTrials, trial: FrozenTrial, rung: Rung, bar: Bar
+    ) -> Assessment | None:
+        settings = self._settings
+        reached = self._history.reached(finished, rung.horizon)
+        earlier = () if self._refuses_earlier(finished, trial) else reached.earlier
+        n_train = settings.n_startup_trials
+        n_own = n_learned_from(len(reached.own), max(1, n_train - len(earlier)))
+        learned_from = earlier + reached.own[:n_own]
+        if len(learned_from) < n_train:
+            return None
+        to_reach = bar.value - settings.offset
+        forecast = self._forecasts.forecast(
+            Question(
+                trial=trial,
+                reached=learned_from,
+                latest=finished.latest(N_RECENT),
+                horizon=rung.horizon,
+                to_reach=to_reach,
+                share=self._keep / self._reduction_factor,
+            )
+        )
+        if forecast is None or forecast.probability >= 1.0 - self._confidence:
+            return None
+        values: dict[str, Any] = {
+            "step": trial.last_step,
+            "predicted_value": settings.sign * forecast.mean,
+            "predicted_std": forecast.std,
+            "probability": forecast.probability,
+            "probability_of_beating_best": forecast.probability,
+            "reference": settings.sign * to_reach,
+            "rank": bar.rank,
+            "offset": settings.offset,
+        }
+        if rung.horizon is None:
+            return Assessment(**values)
+        return RungAssessment(
+            **values,
+            horizon=rung.horizon,
+            n_results=bar.n_results,
+            result=settings.sign * min(forecast.mean, to_reach),
+        )
+
+    def _refuses_earlier(self, finished: FinishedTrials, trial: FrozenTrial) -> bool:
+        if len(self._earlier) == 0:
+            return False
+        return len(self._earlier.unless_refused(tuple(finished), *read_curve(trial))) == 0
