@@ -43,6 +43,11 @@ class Event:
     pruned: bool = False
     seconds: float = field(default_factory=time.monotonic)
 
+    @property
+    def is_between_steps(self) -> bool:
+        """Whether training goes on after it."""
+        return self.kind == "asked" and not self.pruned and self.step != N_STEPS - 1
+
 
 def curve(x: float) -> list[float]:
     """The intermediate values of a configuration, the last of which is its final value."""

@@ -20,29 +20,26 @@ def server(request):
     return request.getfixturevalue(request.param)
 
 
-def in_the_middle(worker, n_ended, step):
-    """Tell whether a worker has ended some trials, and has come to a step of the next one."""
-
-    def condition(events):
-        own = [event for event in events if event.process == worker.pid]
-        last = own[-1].step if own else None
-        ended = sum(event.kind == "ending" for event in own)
-        return ended >= n_ended and last is not None and last >= step
-
-    return condition
+def check_after_death(crew, dead):
+    """Nothing is lost, and only the trial that died with its worker was run again."""
+    failed = crew.failed()
+    began = {event.number for event in crew.events() if event.kind == "began"}
+    assert began.intersection(failed) <= {crew.last_trial(dead)}
+    assert len(failed) <= 1
+    check(crew.study, crew.events())
 
 
 def test_a_killed_worker_loses_nothing(server, tmp_path):
     with Crew(server.new_database(), tmp_path) as crew:
-        doomed = crew.start_command(50)
-        other = crew.start_command(8)
-        crew.wait_for(in_the_middle(doomed, n_ended=3, step=1))
+        doomed = crew.start_command(50, **{STEP_SECONDS: "0.2"})
+        other = crew.start(8)
+        crew.wait_until_training(doomed, n_ended=1)
         doomed.kill()
         assert other.wait() == 0
         crew.wait_until_stale()
-        assert crew.start(4).wait() == 0
+        assert crew.start(3).wait() == 0
         assert crew.failed() == [crew.last_trial(doomed)]
-        check(crew.study, crew.events())
+        check_after_death(crew, doomed)
 
 
 def test_many_killed_workers_lose_nothing(postgresql_server, tmp_path):
@@ -54,15 +51,15 @@ def test_many_killed_workers_lose_nothing(postgresql_server, tmp_path):
         killed = []
         for repetition, crew in enumerate(crews):
             worker = crew.start(50)
-            # Each time somewhere else: after a report, or while asking, of the first trial or not.
-            crew.wait_for(in_the_middle(worker, n_ended=repetition % 3, step=repetition % 4))
+            # Anywhere: in the first trial or a later one, in a report or between two.
+            n_events = 3 + 4 * repetition
+            crew.wait_for(lambda events, n=n_events: len(events) >= n)
             worker.kill()
-            killed.append(crew.last_trial(worker))
+            killed.append(worker)
         crews[-1].wait_until_stale()
-        for crew, number in zip(crews, killed, strict=True):
+        for crew, worker in zip(crews, killed, strict=True):
             assert crew.start(2).wait() == 0
-            assert crew.failed() in ([number], [])
-            check(crew.study, crew.events())
+            check_after_death(crew, worker)
 
 
 def test_a_restarted_database_loses_nothing(server, tmp_path):

@@ -10,17 +10,6 @@ from tests.servers import LOOPBACK
 from tests.servers import postgresql_server
 
 
-def is_training(worker, n_ended):
-    """Tell whether a worker has ended some trials, and trains the second step of the next one."""
-
-    def condition(events):
-        own = [event for event in events if event.process == worker.pid]
-        ended = sum(event.kind == "ending" for event in own)
-        return ended >= n_ended and own[-1:] and (own[-1].kind, own[-1].step) == ("asked", 1)
-
-    return condition
-
-
 def test_a_worker_that_was_cut_off_goes_on(tmp_path):
     with (
         second_host() as host,
@@ -29,7 +18,7 @@ def test_a_worker_that_was_cut_off_goes_on(tmp_path):
     ):
         url = crew.url.replace(LOOPBACK, host.server_address)
         far = crew.start_command(5, url=url, prefix=host.prefix, **{STEP_SECONDS: "0.2"})
-        crew.wait_for(is_training(far, n_ended=1))
+        crew.wait_until_training(far, n_ended=0)
         host.cut_off()
         number = crew.last_trial(far)
         crew.wait_until_stale()

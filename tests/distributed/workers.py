@@ -176,6 +176,16 @@ class Crew:
         own = [e for e in self.events() if e.process == worker.pid and e.kind == "began"]
         return own[-1].number
 
+    def wait_until_training(self, worker: Worker, n_ended: int) -> None:
+        """Wait until a worker has ended some trials, and is between two steps of another one."""
+
+        def is_training(events: list[Event]) -> bool:
+            own = [event for event in events if event.process == worker.pid]
+            ended = sum(event.kind == "ending" for event in own)
+            return ended >= n_ended and own[-1:] != [] and own[-1].is_between_steps
+
+        self.wait_for(is_training)
+
     def wait_until_stale(self) -> None:
         """Wait until trials without a worker count as dead."""
         # A second more, as MariaDB's clock has no fractions.
