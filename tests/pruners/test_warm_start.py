@@ -108,9 +108,9 @@ def test_an_earlier_study_that_was_pruned_itself_is_not_taken_for_an_easier_one(
     earlier = new_study()
     run_all(earlier, [accuracy_curve(x, seed) for seed, x in enumerate(rng.uniform(0, 0.9, 50))])
     study = new_study(earlier)
-    run_all(study, [accuracy_curve(x, seed) for seed, x in enumerate(rng.uniform(0, 0.9, 50))])
     assert len(earlier.get_trials(states=(TrialState.PRUNED,))) > 25
-    assert study.trials[0].state == TrialState.PRUNED
+    assert run(study, 0.1) is not None
+    run_all(study, [accuracy_curve(x, seed) for seed, x in enumerate(rng.uniform(0, 0.9, 50))])
 
 
 @pytest.mark.filterwarnings("error:The studies given")
