@@ -8,10 +8,12 @@ from pathlib import Path
 import re
 import subprocess
 import sys
+import time
 
 import numpy as np
 import optuna
 from optuna.storages import JournalStorage
+from optuna.storages import RDBStorage
 from optuna.storages.journal import JournalFileBackend
 import pytest
 from sklearn.datasets import load_digits
@@ -82,6 +84,41 @@ def test_pytorch_example_trains_and_records(tmp_path):
 def test_pytorch_example_does_not_download_unasked(tmp_path):
     with pytest.raises(AssertionError, match="Dataset not found"):
         run("pytorch_fashion_mnist.py", "data", cwd=tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_a_killed_pytorch_example_goes_on_where_it_was(tmp_path):
+    arguments = ["--n-trials", "1", "--n-epochs", "12"]
+    killed = subprocess.Popen(
+        [sys.executable, str(EXAMPLES / "pytorch_resume.py"), *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        told = next((line for line in killed.stdout if ", epoch 2: " in line), None)
+    finally:
+        killed.kill()
+        killed.communicate()
+    assert told is not None
+    storage = RDBStorage(f"sqlite:///{tmp_path}/resume.db", heartbeat_interval=1, grace_period=3)
+    study = optuna.load_study(study_name="resume", storage=storage)
+    deadline = time.monotonic() + 60
+    while not storage._get_stale_trial_ids(study._study_id) and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+    output = run("pytorch_resume.py", *arguments, cwd=tmp_path)
+    start = int(number(r"Trial 1 goes on at epoch (\d+)\n", output))
+    assert start >= 3
+    assert "Trials that died and were retried: 1\n" in output
+    died, retried = study.trials
+    assert retried.params == died.params
+    assert sorted(retried.intermediate_values) == list(range(12))
+    saved = {epoch: died.intermediate_values[epoch] for epoch in range(start)}
+    assert saved.items() <= retried.intermediate_values.items()
+    assert retried.value == retried.intermediate_values[11]
+    assert list((tmp_path / "checkpoints").iterdir()) == []
 
 
 def number(pattern, output):
