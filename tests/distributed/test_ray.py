@@ -41,7 +41,14 @@ def cluster(tmp_path_factory):
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         # Ray hands the environment down to its workers.
         patch.setenv(HOLD, str(tmp_path_factory.mktemp("ray") / "hold"))
-        ray.init(num_cpus=2, num_gpus=1, include_dashboard=False, _node_ip_address="127.0.0.1")
+        # A new one, even if one is known to this host.
+        ray.init(
+            "local",
+            num_cpus=2,
+            num_gpus=1,
+            include_dashboard=False,
+            _node_ip_address="127.0.0.1",
+        )
         yield ray.get_runtime_context().gcs_address
         ray.shutdown()
 
