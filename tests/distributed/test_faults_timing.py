@@ -15,6 +15,7 @@ from optuna_perfpred import PerformancePredictionPruner
 from tests.distributed.checks import check
 from tests.distributed.objectives import curve
 from tests.distributed.objectives import MEETING
+from tests.distributed.objectives import STEP_SECONDS
 from tests.distributed.workers import CLOCK_ERROR
 from tests.distributed.workers import Crew
 
@@ -25,8 +26,8 @@ HOUR = timedelta(hours=1)
 
 def test_two_workers_that_finish_at_once_lose_nothing(postgresql_url, tmp_path):
     with Crew(postgresql_url, tmp_path) as crew:
-        meeting = str(tmp_path / "meeting")
-        workers = [crew.start(N_REPETITIONS, **{MEETING: meeting}) for _ in range(2)]
+        environment = {MEETING: str(tmp_path / "meeting"), STEP_SECONDS: "0"}
+        workers = [crew.start(N_REPETITIONS, **environment) for _ in range(2)]
         assert [worker.wait() for worker in workers] == [0, 0]
         assert crew.start(2).wait() == 0
         trials = crew.study.get_trials(deepcopy=False)
