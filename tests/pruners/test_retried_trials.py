@@ -99,8 +99,10 @@ def decision(trial):
     return trial.state, trial.value, trial.intermediate_values, attrs, rungs
 
 
-@pytest.mark.parametrize("inherit", [False, True])
-@pytest.mark.parametrize("pruner", PRUNERS)
+@pytest.mark.parametrize(
+    ("pruner", "inherit"),
+    [*((pruner, False) for pruner in PRUNERS), ("ours", True), ("f-Hyperband", True)],
+)
 def test_a_study_with_deaths_is_pruned_as_one_without(tmp_path, pruner, inherit):
     through = optuna.create_study(direction="maximize", pruner=PRUNERS[pruner]())
     interrupted = optuna.create_study(direction="maximize", pruner=PRUNERS[pruner]())
