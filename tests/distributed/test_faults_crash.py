@@ -42,12 +42,9 @@ def test_a_killed_worker_loses_nothing(server, tmp_path):
         check_after_death(crew, doomed)
 
 
-def test_many_killed_workers_lose_nothing(postgresql_server, tmp_path):
+def test_many_killed_workers_lose_nothing(postgresql_url, tmp_path):
     with ExitStack() as stack:
-        crews = [
-            stack.enter_context(Crew(postgresql_server.new_database(), tmp_path))
-            for _ in range(N_REPETITIONS)
-        ]
+        crews = [stack.enter_context(Crew(postgresql_url, tmp_path)) for _ in range(N_REPETITIONS)]
         killed = []
         for repetition, crew in enumerate(crews):
             worker = crew.start(50, **{STEP_SECONDS: "0.005"})
