@@ -116,7 +116,7 @@ def main() -> None:
     print(f"Epochs trained: {trained} of {possible}")
     print(f"Epochs saved: {possible - trained} ({1 - trained / possible:.0%})")
     for trial in study.trials:
-        if "perfpred:reason" in trial.user_attrs:
+        if trial.user_attrs.get("perfpred:reason"):
             print(f"  Trial {trial.number}: {trial.user_attrs['perfpred:reason']}")
 
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import logging
 from typing import Any
 from typing import NamedTuple
 from typing import TYPE_CHECKING
@@ -23,11 +22,12 @@ from optuna_perfpred.pruners._arguments import check_feature_attrs
 from optuna_perfpred.pruners._arguments import join_earlier_studies
 from optuna_perfpred.pruners._arguments import read_earlier_studies
 from optuna_perfpred.pruners._assessment import Assessment
-from optuna_perfpred.pruners._assessment import AUDIT
 from optuna_perfpred.pruners._assessment import REASON
 from optuna_perfpred.pruners._audit import audit_study
 from optuna_perfpred.pruners._audit import AuditReport
+from optuna_perfpred.pruners._decisions import Decisions
 from optuna_perfpred.pruners._forecast_assessor import ForecastAssessor
+from optuna_perfpred.pruners._retries import original_number
 from optuna_perfpred.pruners._rule_assessor import RuleAssessor
 from optuna_perfpred.pruners._stopping_rule import StoppingRule
 from optuna_perfpred.pruners._study_settings import StudySettings
@@ -47,8 +47,6 @@ T = TypeVar("T")
 
 # Assessments of this many trials are kept for those who ask.
 _N_REMEMBERED = 1000
-
-_logger = logging.getLogger(__name__)
 
 
 class PerformancePredictionPruner(BasePruner):
@@ -279,17 +277,19 @@ class PerformancePredictionPruner(BasePruner):
 
     def _prune(self, study: Study, trial: FrozenTrial) -> bool:
         whole_study: Study = getattr(study, "_study", study)  # HyperbandPruner shows a bracket.
-        if self._let_finish.of(whole_study).get(identify(trial), False):
+        decisions = self._decisions.of(whole_study)
+        if decisions.lets_finish(whole_study, trial):
             return False
         assessment = self._assess(whole_study, trial) if self._is_due(trial) else None
         if assessment is not None and assessment.probability < 1.0 - self._confidence:
             let_finish = self._shadow or self._is_audited(whole_study, trial)
-            self._record(whole_study, trial, assessment.attributes(), let_finish=let_finish)
+            attributes = assessment.attributes()
+            decisions.record(whole_study, trial, attributes, let_finish=let_finish)
             return not let_finish
         if self._wrapped_pruner is not None and self._wrapped_pruner.prune(study, trial):
             attributes = assessment.attributes() if assessment is not None else {}
             attributes[REASON] = f"Pruned by the wrapped {type(self._wrapped_pruner).__name__}."
-            self._record(whole_study, trial, attributes, let_finish=self._shadow)
+            decisions.record(whole_study, trial, attributes, let_finish=self._shadow)
             return not self._shadow
         return False
 
@@ -329,40 +329,23 @@ class PerformancePredictionPruner(BasePruner):
         return ForecastAssessor(self._predictor, settings)
 
     def _is_audited(self, study: Study, trial: FrozenTrial) -> bool:
+        if self._audit_rate == 0.0:
+            return False
         seed = zlib.crc32(study.study_name.encode()) if self._seed is None else self._seed
-        draw = np.random.default_rng([seed, trial.number]).random()
+        draw = np.random.default_rng([seed, original_number(trial)]).random()
         return bool(draw < self._audit_rate)
-
-    def _record(
-        self, study: Study, trial: FrozenTrial, attributes: dict[str, Any], *, let_finish: bool
-    ) -> None:
-        """Leave the first decision on a trial, and its reason, for people, samplers and plots."""
-        recorded = self._let_finish.of(study)
-        if identify(trial) in recorded:
-            return
-        recorded[identify(trial)] = let_finish
-        _logger.info("Trial %d: %s", trial.number, attributes[REASON])
-        # A retried trial starts with the attributes of the one that died.
-        if let_finish or AUDIT in trial.user_attrs:
-            attributes[AUDIT] = let_finish
-        try:
-            for key, value in attributes.items():
-                study._storage.set_trial_user_attr(trial._trial_id, key, value)
-        except Exception as error:
-            self._warn_once("The reason of a pruning could not be recorded", error)
 
     def _forget(self) -> None:
         self._finished = PerStudy(lambda _: FinishedTrialsReader(self._feature_attrs))
         self._assessors = PerStudy(self._new_assessor)
         self._latest: PerStudy[dict[Identity, Assessment]] = PerStudy(lambda _: {})
-        # Of each trial that a decision was recorded on, whether it goes on nevertheless.
-        self._let_finish: PerStudy[dict[Identity, bool]] = PerStudy(lambda _: {})
+        self._decisions = PerStudy(lambda _: Decisions(self._warn_once))
         self._warn_once = WarnOnce()
 
     def __getstate__(self) -> dict[str, Any]:
         # Another process learns from its storage, which knows more by then.
         state = self.__dict__.copy()
-        for learned in ("_finished", "_assessors", "_latest", "_let_finish", "_warn_once"):
+        for learned in ("_finished", "_assessors", "_latest", "_decisions", "_warn_once"):
             del state[learned]
         return state
 

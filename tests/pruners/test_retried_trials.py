@@ -13,6 +13,7 @@ from optuna_perfpred import LastSeenValue
 from optuna_perfpred import PerformancePredictionPruner
 from optuna_perfpred.distributed import Checkpoint
 from tests.pruners.studies import accuracy_curve
+from tests.pruners.studies import AlwaysPruner
 from tests.pruners.studies import DECISION_ATTRS
 from tests.pruners.studies import N_STEPS
 from tests.pruners.studies import study_with
@@ -123,6 +124,7 @@ def test_a_study_with_deaths_is_pruned_as_one_without(tmp_path, pruner, inherit)
 NUMBERED = {
     "f-Hyperband": lambda: FastHyperbandPruner(1, N_STEPS, 3),
     "f-Hyperband that cuts nothing": lambda: FastHyperbandPruner(1, N_STEPS, 3, n_train=1000),
+    "audited": lambda: PerformancePredictionPruner(audit_rate=0.5),
 }
 
 
@@ -137,7 +139,7 @@ def test_what_depends_on_a_trials_number_stays(tmp_path, pruner):
 
     through = new_study()
     rng = np.random.default_rng(0)
-    states = set()
+    states, audited = set(), set()
     for number in range(20):
         x = rng.uniform()
         interrupted = new_study()
@@ -149,7 +151,9 @@ def test_what_depends_on_a_trials_number_stays(tmp_path, pruner):
         retried = train(interrupted, tmp_path, x, deaths=deaths, seed=number)
         assert decision(retried) == decision(expected), number
         states.add(expected.state)
+        audited.add(bool(expected.user_attrs.get("perfpred:audit")))
     assert states == {TrialState.COMPLETE, TrialState.PRUNED}
+    assert audited == ({False} if "Hyperband" in pruner else {False, True})
 
 
 def study_with_rung(pruner):
@@ -166,6 +170,11 @@ def study_with_rung(pruner):
 
 
 DECIDING = {
+    "ours": lambda: study_with(PerformancePredictionPruner()),
+    "wrapped": lambda: study_with(
+        PerformancePredictionPruner(n_warmup_steps=4, wrapped_pruner=AlwaysPruner())
+    ),
+    "shadow": lambda: study_with(PerformancePredictionPruner(shadow=True)),
     "f-Hyperband": lambda: study_with_rung(FastHyperbandPruner(14, N_STEPS, 3)),
 }
 
@@ -182,11 +191,15 @@ def test_a_decision_on_the_dead_trial_is_void_for_a_retry_that_starts_anew(tmp_p
             break
     assert study._storage.get_trial(trial._trial_id).user_attrs["perfpred:reason"]
     died(study, trial)
+    if deciding == "wrapped":
+        study.pruner = PerformancePredictionPruner()
     retried = Attempt(study, tmp_path, accuracy_curve(0.999))
     assert not any(retried.asked.values())
     attrs = study.trials[-1].user_attrs
     assert study.trials[-1].state == TrialState.COMPLETE
     assert all(attrs.get(name) is None for name in {*DECISION_ATTRS, "perfpred:audit"})
+    if deciding in ("ours", "shadow"):
+        assert study.pruner.audit(study).n_audited == 0
 
 
 def test_a_decision_of_its_own_is_not_void(tmp_path):
@@ -220,3 +233,24 @@ def test_a_retried_trial_that_has_not_reported_is_not_stopped():
             break
     died(study, trial)
     assert not study.ask(X).should_prune()
+
+
+def test_attributes_are_written_once_for_a_retry(monkeypatch):
+    study = study_with(PerformancePredictionPruner())
+    trial = ask(study, 0.999)
+    for step, value in enumerate(accuracy_curve(0.1)):
+        trial.report(value, step)
+        trial.should_prune()
+    died(study, trial)
+    written = []
+    write = study._storage.set_trial_user_attr
+    monkeypatch.setattr(
+        study._storage,
+        "set_trial_user_attr",
+        lambda trial_id, key, value: written.append(key) or write(trial_id, key, value),
+    )
+    retried = study.ask(X)
+    for step, value in enumerate(accuracy_curve(0.999)):
+        retried.report(value, step)
+        assert not retried.should_prune()
+    assert sorted(written) == sorted(DECISION_ATTRS)
