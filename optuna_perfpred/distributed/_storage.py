@@ -94,7 +94,7 @@ def _open_database(
                 warnings.simplefilter("ignore", ExperimentalWarning)
                 return PatientStorage(
                     storage,
-                    engine_kwargs=_engine_arguments(url),
+                    engine_kwargs=_engine_arguments(url, grace_period),
                     heartbeat_interval=heartbeat_interval,
                     grace_period=grace_period,
                     heartbeat_stale_trial_callback=retry,
@@ -107,12 +107,15 @@ def _open_database(
     raise AssertionError
 
 
-def _engine_arguments(url: sqlalchemy.URL) -> dict[str, Any]:
-    """Give what lets a worker notice that its server was restarted or that the net is cut."""
+def _engine_arguments(url: sqlalchemy.URL, grace_period: int) -> dict[str, Any]:
+    """Give what lets worker and server notice that the other one is away or the net is cut."""
     if url.get_backend_name() == "sqlite":
         return {}
     limits: dict[str, Any] = {}
+    # Whoever makes a trial locks the study: a worker that is cut off then would stop all others.
+    limit = ""
     if url.get_driver_name() in ("psycopg", "psycopg2"):
+        limit = f"SET idle_in_transaction_session_timeout = {1000 * grace_period}"
         limits = {
             "connect_timeout": _N_SECONDS_TO_CONNECT,
             "keepalives_idle": 30,
@@ -121,6 +124,7 @@ def _engine_arguments(url: sqlalchemy.URL) -> dict[str, Any]:
             "tcp_user_timeout": 60_000,  # Milliseconds.
         }
     elif url.get_driver_name() in ("pymysql", "mysqldb"):
+        limit = f"SET SESSION wait_timeout = {grace_period}"
         # The first read of a large study may take long.
         limits = {
             "connect_timeout": _N_SECONDS_TO_CONNECT,
@@ -128,7 +132,13 @@ def _engine_arguments(url: sqlalchemy.URL) -> dict[str, Any]:
             "write_timeout": 60,
         }
     given = {key: value for key, value in limits.items() if key not in url.query}
-    return {"pool_pre_ping": True, "connect_args": given}
+
+    def set_limit(connection: Any, _: object) -> None:
+        connection.cursor().execute(limit)
+        connection.commit()
+
+    events = [(set_limit, "connect")] if limit else []
+    return {"pool_pre_ping": True, "connect_args": given, "pool_events": events}
 
 
 def _open_without_heartbeat(storage: str) -> BaseStorage:

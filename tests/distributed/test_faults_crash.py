@@ -10,6 +10,8 @@ import pytest
 from tests.distributed.checks import check
 from tests.distributed.objectives import STEP_SECONDS
 from tests.distributed.workers import Crew
+from tests.distributed.workers import FREEZES
+from tests.distributed.workers import wait_until
 
 
 N_REPETITIONS = 20
@@ -58,6 +60,18 @@ def test_many_killed_workers_lose_nothing(postgresql_url, tmp_path):
         assert [worker.wait() for worker in successors] == [0] * N_REPETITIONS
         for crew, worker in zip(crews, killed, strict=True):
             check_after_death(crew, worker)
+
+
+def test_a_worker_that_freezes_in_a_transaction_stops_no_other(server, tmp_path):
+    with Crew(server.new_database(), tmp_path) as crew:
+        frozen = crew.start(4, **{FREEZES: "1"})
+        wait_until(frozen.is_frozen)
+        # It holds the lock without which no trial can be made.
+        assert crew.start(3).wait() == 0
+        frozen.thaw()
+        assert frozen.wait() == 0
+        assert crew.failed() == []
+        check(crew.study, crew.events())
 
 
 def test_a_restarted_database_loses_nothing(server, tmp_path):

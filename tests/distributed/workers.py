@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from datetime import timedelta
 from datetime import timezone
+import itertools
 import multiprocessing
 import os
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 import uuid
 
 import optuna
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 import time_machine
 
@@ -36,6 +38,7 @@ OBJECTIVE = "tests.distributed.objectives:objective"
 # Short for a test, and yet longer than a loaded machine stops a process for.
 GRACE_PERIOD = 3
 CLOCK_ERROR = "PERFPRED_TEST_CLOCK_ERROR"  # Seconds by which the clock of a worker is wrong.
+FREEZES = "PERFPRED_TEST_FREEZES"  # The worker stops dead while it makes its third trial.
 WAIT_SECONDS = 120.0
 
 # Forked from a process that has imported everything, a worker begins at once.
@@ -57,6 +60,13 @@ class Worker:
         self._process = process
         self._log = log
         self.pid: int = process.pid
+
+    def is_frozen(self) -> bool:
+        state = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state == "T"
+
+    def thaw(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
 
     def kill(self) -> None:
         """End it without a chance to clean up, and wait until it is gone."""
@@ -103,7 +113,7 @@ class Crew:
         self.name = f"study-{uuid.uuid4().hex}"
         self.log = folder / f"{self.name}.log"
         # The test goes on when its server was restarted.
-        storage = optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
+        storage = RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
         self.study = optuna.create_study(
             study_name=self.name, storage=storage, direction="maximize"
         )
@@ -210,4 +220,19 @@ def _work(environment: dict[str, str], arguments: dict[str, Any]) -> None:
         # Of all of Python's clocks that tell the time of the day, and of none other.
         seconds = timedelta(seconds=float(environment[CLOCK_ERROR]))
         time_machine.travel(datetime.now(timezone.utc) + seconds).start()
+    if FREEZES in environment:
+        _freeze_in_transaction()
     sys.exit(run_worker(OBJECTIVE, **arguments))
+
+
+def _freeze_in_transaction() -> None:
+    make = RDBStorage._get_prepared_new_trial
+    calls = itertools.count(1)
+
+    def make_and_freeze(*args: Any) -> Any:
+        trial = make(*args)
+        if next(calls) == 3:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        return trial
+
+    RDBStorage._get_prepared_new_trial = make_and_freeze
