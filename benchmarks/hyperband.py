@@ -202,7 +202,7 @@ def main() -> None:
     parser.add_argument("--curves", type=Path, required=True)
     parser.add_argument("--sets", nargs="*", help="default: all folders in DIR")
     parser.add_argument("--rules", type=Path, help="rules that were not trained on a set")
-    parser.add_argument("--confidence", type=float, default=0.9)
+    parser.add_argument("--confidence", type=float, default=0.95)
     parser.add_argument("--n-orders", type=int, default=10)
     parser.add_argument("--n-trials", type=int, default=N_TRIALS)
     parser.add_argument("--jobs", type=int, default=2)

@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from optuna_perfpred.pruners._study_settings import StudySettings
 
 
-# At a confidence of 0.9 a trial is cut whose chance to become the best, for each step still to
-# train, is less than twice that of a new trial. A new trial is taken to be trained in full there,
-# and Hyperband stops most of them early.
-_LEAST_CHANCE = 18.0
+# The default confidence of 0.95, as odds: there, and below, a trial is cut whose chance to become
+# the best, for each step still to train, is less than that of a new trial. At more than that, all
+# trials would be cut whose first steps tell nothing.
+_ODDS = 19.0
 
 
 class RungAssessor:
@@ -110,12 +110,8 @@ class RungAssessor:
         return None if bar is None else self._find_failing(finished, trial, rung, bar)
 
     def _will_hardly_win(self, assessment: RelativeAssessment) -> bool:
-        tolerated = 1.0 - self._confidence
-        # While few trials are complete, even a certain winner has not twice a new trial's chance.
-        return (
-            assessment.probability_of_beating_best < tolerated
-            and assessment.relative_chance < _LEAST_CHANCE * tolerated / self._confidence
-        )
+        least = min(1.0, _ODDS * (1.0 - self._confidence) / self._confidence)
+        return assessment.relative_chance < least
 
     def _bar(self, finished: FinishedTrials, rung: Rung, results: Sequence[float]) -> Bar | None:
         sign = self._settings.sign
