@@ -112,8 +112,12 @@ def test_it_trains_fewer_steps_for_as_good_a_value(direction, first_step):
     assert fast.best_value == pytest.approx(hyperband.best_value, abs=0.03)
 
 
-def test_a_cut_trial_tells_why():
-    study = search(FastHyperbandPruner(1, N_STEPS))
+@pytest.mark.parametrize(
+    ("predictor", "compared_with"),
+    [(None, "best value so far"), (SequentialRegression(), "of its rung")],
+)
+def test_a_cut_trial_tells_why(predictor, compared_with):
+    study = search(FastHyperbandPruner(1, N_STEPS, predictor=predictor))
     trials = cut(study)
     assert trials
     for trial in trials:
@@ -123,9 +127,7 @@ def test_a_cut_trial_tells_why():
         assert np.isfinite(numbers).all()
         assert trial.user_attrs["perfpred:step"] == trial.last_step
         assert trial.user_attrs["perfpred:probability_of_beating_best"] < 0.5
-    reasons = [trial.user_attrs["perfpred:reason"] for trial in trials]
-    assert any("of its rung" in reason for reason in reasons)
-    assert any("best value so far" in reason for reason in reasons)
+    assert any(compared_with in trial.user_attrs["perfpred:reason"] for trial in trials)
 
 
 def test_a_cut_trial_counts_in_its_rung_with_less_than_it_was_to_reach():
