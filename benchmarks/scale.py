@@ -7,15 +7,17 @@ take the same time. What is missing to a perfect speed-up is what the workers co
 
 `replay`: recorded curves on the simulated clock of `optuna_perfpred.replay`. The more workers, the
 fewer trials have finished when another one has to be judged: with 1,000 of them the first 1,000
-trials know of none. The speed-up is the time that the same workers would have taken without
-pruning, divided by what they took.
+trials know of none, and on curves of equal length none of them is pruned. The speed-up is the
+time that the same workers would have taken without pruning, divided by what they took.
 
     python benchmarks/scale.py workers [--url URL] [--workers 1 2 4 8 16] [--n-trials 6]
     python benchmarks/scale.py replay --curves DIR [--rules RULES] [--sets NAME ...]
-        [--workers 1 4 16 64 256 1000] [--n-trials 4000] [--n-orders 1] [--jobs 2]
+        [--workers 1 4 16 64 256 1000] [--n-trials N] [--n-orders 1] [--jobs 2]
 
 Without `--url` a PostgreSQL server is started, if it is installed. `DIR` and `RULES` are those of
-`benchmarks/pruners.py`. Of a set with fewer trials than are run, each is drawn several times.
+`benchmarks/pruners.py`. By default each recorded trial is run once; of a set with less than N
+trials, each is drawn several times, which halves our speed-up: an equal of the best one is rarely
+pruned.
 """
 
 from __future__ import annotations
@@ -154,7 +156,12 @@ class Replayed(NamedTuple):
 
 
 def run_replay(
-    folder: Path, rule: Path | None, pruner_name: str, n_workers: int, n_trials: int, seed: int
+    folder: Path,
+    rule: Path | None,
+    pruner_name: str,
+    n_workers: int,
+    n_trials: int | None,
+    seed: int,
 ) -> Replayed:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     warnings.filterwarnings("ignore", "All-NaN", RuntimeWarning)  # MedianPruner's.
@@ -170,10 +177,11 @@ def run_replay(
     )
 
 
-def draw_trials(folder: Path, n_trials: int, seed: int) -> optuna.Study:
+def draw_trials(folder: Path, n_trials: int | None, seed: int) -> optuna.Study:
     """Draw each recorded trial once, in a random order, before any is drawn again."""
     recorded = load_curves(folder)
     trials = recorded.get_trials(deepcopy=False)
+    n_trials = n_trials or len(trials)
     rng = np.random.default_rng(seed)
     n_rounds = -(-n_trials // len(trials))
     order = np.concatenate([rng.permutation(len(trials)) for _ in range(n_rounds)])[:n_trials]
@@ -192,8 +200,8 @@ def print_replays(args: argparse.Namespace) -> None:
         for pruner in pruners
     ]
     print(
-        f"{args.n_trials} trials of each of {len(names)} sets: speed-up on the clock (geometric "
-        "mean), the share of it that is kept, and regret in interquartile ranges (mean)\n"
+        f"{args.n_trials or 'All'} trials of each of {len(names)} sets: speed-up on the clock "
+        "(geometric mean), the share of it that is kept, and regret in interquartile ranges\n"
     )
     print("| workers |", " | ".join(f"{p} | kept | regret" for p in pruners), "|")
     print("|", " | ".join(["---"] * (1 + 3 * len(pruners))), "|")
@@ -230,7 +238,7 @@ def main() -> None:
     simulated.add_argument("--sets", nargs="*", help="default: all folders in DIR")
     simulated.add_argument("--rules", type=Path, help="rules that were not trained on a set")
     simulated.add_argument("--workers", nargs="*", type=int, default=[1, 4, 16, 64, 256, 1000])
-    simulated.add_argument("--n-trials", type=int, default=4000)
+    simulated.add_argument("--n-trials", type=int, help="default: all of the set")
     simulated.add_argument("--n-orders", type=int, default=1)
     simulated.add_argument("--jobs", type=int, default=2)
     args = parser.parse_args()
