@@ -48,7 +48,7 @@ class ForecastAssessor:
         self._best = BestTrials(settings)
         self._earlier = EarlierStudies(settings)
         self._lock = threading.Lock()
-        self._fitted: dict[tuple[int, int, int, datetime], _FittedModels] = {}
+        self._fitted: dict[tuple[int, int, int, datetime], FittedModels] = {}
         self._is_fitting = False
 
     def assess(self, finished: FinishedTrials, trial: FrozenTrial) -> Assessment | None:
@@ -65,9 +65,8 @@ class ForecastAssessor:
             the trial has reported no number yet, or it has reached the end of a full curve.
         """
         settings = self._settings
-        records = finished.completed
-        best = self._best.of(records)
-        forecast = self._forecast(records, trial) if best is not None else None
+        best = self._best.of(finished.completed)
+        forecast = self._forecast(finished, trial) if best is not None else None
         if best is None or forecast is None:
             return None
         assert trial.last_step is not None
@@ -84,7 +83,20 @@ class ForecastAssessor:
             offset=settings.offset,
         )
 
-    def _forecast(self, records: tuple[CurveRecord, ...], trial: FrozenTrial) -> Forecast | None:
+    def models(self, finished: FinishedTrials, trial: FrozenTrial) -> FittedModels | None:
+        """Give the models that forecast how a running trial ends.
+
+        Args:
+            finished:
+                As of :meth:`assess`.
+            trial:
+                As of :meth:`assess`.
+
+        Returns:
+            The models, or :obj:`None` if too few trials are complete or the trial has reached
+            the end of a full curve.
+        """
+        records = finished.completed
         steps, values = read_curve(trial)
         earlier = self._earlier.unless_refused(records, steps, values)
         first_fit = max(1, self._settings.n_startup_trials - len(earlier))
@@ -94,14 +106,20 @@ class ForecastAssessor:
         models = self._models(records[:n_fit], earlier)
         if len(models.training_set.steps) == 0 or steps[-1] >= models.training_set.steps[-1]:
             return None
+        return models
+
+    def _forecast(self, finished: FinishedTrials, trial: FrozenTrial) -> Forecast | None:
+        models = self.models(finished, trial)
+        if models is None:
+            return None
         forecast = models.predictor.predict(
             *models.training_set.encode(
-                read_configuration(trial, self._settings.feature_attrs), steps, values
+                read_configuration(trial, self._settings.feature_attrs), *read_curve(trial)
             )
         )
         return forecast if np.isfinite(forecast.mean + forecast.std).all() else None
 
-    def _models(self, records: tuple[CurveRecord, ...], earlier: EarlierStudies) -> _FittedModels:
+    def _models(self, records: tuple[CurveRecord, ...], earlier: EarlierStudies) -> FittedModels:
         # A history only grows, so its n first records are known by the last one of them. The time
         # tells it from one of a deleted study whose identifiers were given to this one.
         key = (len(earlier), len(records), records[-1].number, records[-1].completed)
@@ -127,7 +145,7 @@ class ForecastAssessor:
                 del self._fitted[next(iter(self._fitted))]
         return models
 
-    def _latest_of(self, records: tuple[CurveRecord, ...], n_earlier: int) -> _FittedModels | None:
+    def _latest_of(self, records: tuple[CurveRecord, ...], n_earlier: int) -> FittedModels | None:
         """Give the models that were fitted last, if on the first ones of these records."""
         for (n_earlier_then, n, number, completed), models in reversed(self._fitted.items()):
             last = records[n - 1] if n <= len(records) else None
@@ -139,15 +157,24 @@ class ForecastAssessor:
                 return models
         return None
 
-    def _fit(self, records: tuple[CurveRecord, ...]) -> _FittedModels:
+    def _fit(self, records: tuple[CurveRecord, ...]) -> FittedModels:
         settings = self._settings
         training_set = TrainingSet(records, sign=settings.sign, horizon=settings.horizon)
         predictor: CurvePredictor = clone(self._predictor)
         predictor.fit(training_set.configurations, training_set.curves, training_set.finals)
-        return _FittedModels(training_set, predictor)
+        return FittedModels(training_set, predictor)
 
 
 @dataclass(frozen=True)
-class _FittedModels:
+class FittedModels:
+    """What was learned for forecasts.
+
+    Attributes:
+        training_set:
+            The completed trials that were learned from.
+        predictor:
+            The fitted predictor.
+    """
+
     training_set: TrainingSet
     predictor: CurvePredictor

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from optuna_perfpred.history import CurveRecord
+    from optuna_perfpred.pruners._stopping_rule import StoppingRule
 
 
 @dataclass(frozen=True, eq=False)  # Each is a key of what was derived from it.
@@ -103,3 +104,45 @@ class Learned:
         """Bring curves into the columns of these trials. Shape: ``(n, n_steps)``."""
         curves = [self.training_set.align(r.steps, r.values) for r in records]
         return np.array(curves).reshape(len(curves), len(self.training_set.steps))
+
+
+@dataclass(frozen=True, eq=False)
+class Situation:
+    """All that a stopping rule is told of a running trial.
+
+    Attributes:
+        learned:
+            The trials that it is compared with.
+        step:
+            The last step at which it has reported.
+        curve:
+            Its curve so far, in their columns, without gaps. Shape: ``(t,)``.
+        configuration:
+            Its encoded configuration. Shape: ``(n_features,)``.
+        recent:
+            The curves of the trials that finished last, NaN after the end of a pruned one.
+            Shape: ``(n_recent, n_steps)``.
+        n_finished:
+            The number of all trials that have finished.
+    """
+
+    learned: Learned
+    step: int
+    curve: npt.NDArray[np.float64]
+    configuration: npt.NDArray[np.float64]
+    recent: npt.NDArray[np.float64]
+    n_finished: int
+
+    @property
+    def remaining(self) -> float:
+        """The share of a full curve that the trial still has to train."""
+        ends = self.learned.training_set.steps
+        # A full curve has one step more than there are between its ends.
+        mean_step = (ends[-1] - ends[0]) / (len(ends) - 1)
+        return float((ends[-1] - self.step) / (ends[-1] - ends[0] + mean_step))
+
+    def chance(self, rule: StoppingRule) -> float:
+        """Give the probability by a rule that the trial will beat the value to beat."""
+        return rule.probability_of_beating_best(
+            self.learned.completed, self.curve, self.configuration, self.recent, self.n_finished
+        )

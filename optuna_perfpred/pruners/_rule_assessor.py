@@ -12,6 +12,7 @@ from optuna_perfpred.history import read_curve
 from optuna_perfpred.pruners._assessment import RelativeAssessment
 from optuna_perfpred.pruners._earlier_studies import EarlierStudies
 from optuna_perfpred.pruners._learned import Learned
+from optuna_perfpred.pruners._learned import Situation
 from optuna_perfpred.pruners._schedule import n_learned_from
 from optuna_perfpred.pruners._stopping_rule import N_RECENT
 from optuna_perfpred.pruners._stopping_rule import relative_chance
@@ -72,6 +73,43 @@ class RuleAssessor:
             The assessment, or :obj:`None` if nothing can be told: too few trials are complete,
             the trial has reported no number yet, or it has reached the end of a full curve.
         """
+        situation = self.situation(finished, trial)
+        if situation is None:
+            return None
+        settings = self._settings
+        known = situation.learned.completed
+        chance = situation.chance(self._rule)
+        remaining = situation.remaining
+        relative = float(relative_chance(chance, remaining, situation.n_finished))
+        mean, std = known.forecast(situation.curve, situation.configuration)
+        # The completed trials are the survivors, from which the regression learns that all end
+        # well. The rule knows of that: the forecast promises no more than it, nor a fall.
+        agreed = known.best_value + std * float(special.ndtri(max(chance, 1e-12)))
+        mean = min(mean, max(agreed, float(situation.curve[-1])))
+        return RelativeAssessment(
+            step=situation.step,
+            predicted_value=settings.sign * mean,
+            predicted_std=std,
+            probability=relative / (1.0 + relative),
+            probability_of_beating_best=chance,
+            reference=settings.sign * known.best_value,
+            rank=settings.top_n,
+            offset=settings.offset,
+            relative_chance=relative,
+        )
+
+    def situation(self, finished: FinishedTrials, trial: FrozenTrial) -> Situation | None:
+        """Find what the rule is told of a running trial.
+
+        Args:
+            finished:
+                As of :meth:`assess`.
+            trial:
+                As of :meth:`assess`.
+
+        Returns:
+            The situation, or :obj:`None` where :meth:`assess` gives none.
+        """
         settings = self._settings
         completed = finished.completed
         best = self._best.of(completed)
@@ -86,36 +124,17 @@ class RuleAssessor:
         learned = self._learn(completed, reference, earlier) if reference else None
         if learned is None:
             return None
-        ends = learned.training_set.steps
         observed = learned.observe(trial, settings.feature_attrs)
         if observed is None:
             return None
         curve, configuration = observed
-        n_finished += earlier.worth
-        recent = self._recent_curves(finished, learned)
-        known = learned.completed
-        chance = self._rule.probability_of_beating_best(
-            known, curve, configuration, recent, n_finished
-        )
-        # A full curve has one step more than there are between its ends.
-        mean_step = (ends[-1] - ends[0]) / (len(ends) - 1)
-        remaining = float((ends[-1] - steps[-1]) / (ends[-1] - ends[0] + mean_step))
-        relative = float(relative_chance(chance, remaining, n_finished))
-        mean, std = known.forecast(curve, configuration)
-        # The completed trials are the survivors, from which the regression learns that all end
-        # well. The rule knows of that: the forecast promises no more than it, nor a fall.
-        agreed = known.best_value + std * float(special.ndtri(max(chance, 1e-12)))
-        mean = min(mean, max(agreed, float(curve[-1])))
-        return RelativeAssessment(
+        return Situation(
+            learned=learned,
             step=int(steps[-1]),
-            predicted_value=settings.sign * mean,
-            predicted_std=std,
-            probability=relative / (1.0 + relative),
-            probability_of_beating_best=chance,
-            reference=settings.sign * known.best_value,
-            rank=settings.top_n,
-            offset=settings.offset,
-            relative_chance=relative,
+            curve=curve,
+            configuration=configuration,
+            recent=self._recent_curves(finished, learned),
+            n_finished=n_finished + earlier.worth,
         )
 
     def _reference(
