@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+from typing import TYPE_CHECKING
+
+import numpy as np
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from optuna.study import Study
+    from optuna.trial import FrozenTrial
+
+
+# From this ratio of the largest value to what matters on, a linear axis shows only the former.
+_LOG_RATIO = 30.0
+
+
+def check_single_objective(study: Study) -> None:
+    """Refuse a study with several objectives, in which nothing is pruned.
+
+    Raises:
+        ValueError:
+            If the study has several.
+    """
+    if len(study.directions) != 1:
+        raise ValueError(
+            "Only single-objective studies are pruned and can be drawn, but "
+            f"{study.study_name!r} has {len(study.directions)} objectives."
+        )
+
+
+def maximizes(study: Study) -> bool:
+    """Whether larger values are better."""
+    return study.direction == StudyDirection.MAXIMIZE
+
+
+def metric_name(study: Study) -> str:
+    """Name the objective's value as the user does, else as Optuna's figures do."""
+    names = study.metric_names
+    return names[0] if names else "Objective Value"
+
+
+def metric_label(name: str, *, maximize: bool) -> str:
+    """Name an axis that shows values of the objective."""
+    return f"{name} ({'higher' if maximize else 'lower'} is better)"
+
+
+def is_feasible(trial: FrozenTrial) -> bool:
+    """Whether a trial satisfies all constraints."""
+    return all(constraint <= 0.0 for constraint in trial.constraints.values())
+
+
+def best_trial(study: Study, trials: Iterable[FrozenTrial]) -> FrozenTrial | None:
+    """Find the best completed feasible trial with a finite value, the first of equal ones.
+
+    ``study.best_trial`` raises if there is none.
+    """
+    candidates = [
+        trial
+        for trial in trials
+        if trial.state == TrialState.COMPLETE
+        and is_feasible(trial)
+        and finite(trial.value) is not None
+    ]
+    sign = 1.0 if maximizes(study) else -1.0
+    return max(candidates, key=lambda trial: sign * (trial.value or 0.0), default=None)
+
+
+def finite(value: Any) -> float | None:
+    """Give a number as a float; :obj:`None` for all else, NaN and the infinities among it."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def asks_for_log_axis(values: Iterable[float], *, maximize: bool) -> bool:
+    """Whether values of the objective are better seen on a logarithmic axis.
+
+    So they are if all are positive and the largest is at least thirty times what matters: the
+    best value if it is minimized, the typical one if it is maximized. Accuracies that begin at
+    almost nothing do not count as several decades.
+
+    Args:
+        values:
+            The values; those that are not finite are passed over.
+        maximize:
+            Whether larger ones are better.
+    """
+    array = np.fromiter(values, dtype=float)
+    array = array[np.isfinite(array)]
+    if len(array) == 0 or array.min() <= 0.0:
+        return False
+    matters = np.median(array) if maximize else array.min()
+    return bool(array.max() >= _LOG_RATIO * matters)
+
+
+def axis_range(
+    values: Iterable[float], *, always: Iterable[float] = (), log: bool = False
+) -> tuple[float, float] | None:
+    """Find the range of an axis that single far values do not spoil.
+
+    Args:
+        values:
+            What is drawn; values that are not finite are passed over.
+        always:
+            Values that the range always covers.
+        log:
+            Whether the axis is logarithmic; values that are not positive are then passed over.
+
+    Returns:
+        The two ends, in the unit of the values; :obj:`None` if there are no values.
+    """
+    array, wanted = (_to_axis(part, log=log) for part in (values, always))
+    if len(array) + len(wanted) == 0:
+        return None
+    if len(array) > 0:
+        # Three times the central four fifths hold all of any set of curves but its divergences.
+        low, high = np.quantile(array, (0.1, 0.9))
+        reach = 3.0 * (high - low)
+        if reach > 0.0:
+            inside = array[(array >= low - reach) & (array <= high + reach)]
+            array = inside if len(inside) > 0 else array
+    whole = np.concatenate([array, wanted])
+    low, high = float(whole.min()), float(whole.max())
+    margin = 0.04 * (high - low) or 0.04 * max(1.0, abs(high))
+    low, high = low - margin, high + margin
+    return (10.0**low, 10.0**high) if log else (low, high)
+
+
+def _to_axis(values: Iterable[float], *, log: bool) -> Any:
+    array = np.fromiter(values, dtype=float)
+    array = array[np.isfinite(array)]
+    return np.log10(array[array > 0.0]) if log else array
