@@ -28,7 +28,7 @@ def empty_figure(title: str, message: str) -> go.Figure:
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)
     figure.add_annotation(
-        text=message,
+        text=message.replace("\n", "<br>"),
         showarrow=False,
         xref="paper",
         yref="paper",

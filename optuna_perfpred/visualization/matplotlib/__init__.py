@@ -1,7 +1,8 @@
 """The figures of :mod:`optuna_perfpred.visualization`, drawn by matplotlib."""
 
+from optuna_perfpred.visualization.matplotlib._calibration import plot_calibration
 from optuna_perfpred.visualization.matplotlib._forecasts import plot_forecasts
 from optuna_perfpred.visualization.matplotlib._savings import plot_savings
 
 
-__all__ = ["plot_forecasts", "plot_savings"]
+__all__ = ["plot_calibration", "plot_forecasts", "plot_savings"]

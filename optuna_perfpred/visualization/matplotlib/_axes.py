@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
 from typing import TYPE_CHECKING
 
 from optuna_perfpred.visualization._imports import import_to_plot
 
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from matplotlib.axes import Axes
 
 
-def new_axes(n_columns: int = 1) -> list[Axes]:
+def new_axes(n_columns: int = 1) -> Any:
     """Make a figure of pyplot, or tell which extra has matplotlib.
 
     Args:
@@ -19,7 +22,7 @@ def new_axes(n_columns: int = 1) -> list[Axes]:
             The number of axes, beside each other.
 
     Returns:
-        The axes.
+        An array of the axes, as pyplot gives it.
     """
     plt = import_to_plot("matplotlib.pyplot")
     size = (8.0 if n_columns == 1 else 12.0, 5.0)
@@ -28,13 +31,20 @@ def new_axes(n_columns: int = 1) -> list[Axes]:
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(visible=True, color="#dddddd", linewidth=0.6)
         ax.set_axisbelow(True)
-    return list(axes[0])
+    return axes[0]
 
 
 def say(ax: Axes, message: str) -> None:
     """Write into empty axes why there is nothing to see."""
     ax.set_axis_off()
     ax.text(0.5, 0.5, message, ha="center", va="center", transform=ax.transAxes, wrap=True)
+
+
+def say_across(axes: Iterable[Axes], message: str) -> None:
+    """Write across several empty axes why there is nothing to see."""
+    for ax in axes:
+        ax.set_axis_off()
+    ax.figure.text(0.5, 0.5, message, ha="center", va="center")
 
 
 def legend_below(ax: Axes, n_columns: int = 3) -> None:

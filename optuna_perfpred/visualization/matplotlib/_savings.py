@@ -79,5 +79,5 @@ def _draw_one_trial(ax: Axes, times: Any, info: _SavingsInfo) -> None:
     """Draw a bar: a single trial would have no area."""
     bottom = 0.0
     for band, (steps,) in info.steps.items():
-        ax.bar(info.times, steps, 1e-6, bottom=bottom, color=COLORS[band], alpha=ALPHA, label=band)
+        ax.bar(times, steps, 1e-6, bottom=bottom, color=COLORS[band], alpha=ALPHA, label=band)
         bottom += steps
