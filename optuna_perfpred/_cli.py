@@ -13,6 +13,8 @@ import optuna
 
 from optuna_perfpred._redact import Redactor
 from optuna_perfpred._storages import open_study
+from optuna_perfpred.dashboard._command import add_dashboard_command
+from optuna_perfpred.dashboard._command import add_report_command
 from optuna_perfpred.distributed._command import add_worker_command
 from optuna_perfpred.distributed._hide_url import hide_storage_url
 from optuna_perfpred.replay import load_curves
@@ -28,6 +30,9 @@ from optuna_perfpred.replay._comparison import PRUNERS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+# What takes a storage's URL, and may run for long.
+_HIDING = (["worker"], ["dashboard"], ["report"])
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
@@ -39,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, or 1 if an error was told on the standard error. A worker has more.
     """
-    if argv is None and sys.argv[1:2] == ["worker"]:
+    if argv is None and sys.argv[1:2] in _HIDING:
         hide_storage_url()
     args = _parser().parse_args(argv)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -146,6 +151,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--seed", type=int, help="seed of the orders (default: a random one)")
     command.set_defaults(run=_advise)
     add_worker_command(commands)
+    add_dashboard_command(commands)
+    add_report_command(commands)
     return parser
 
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import optuna
 from optuna.cli import _get_storage
@@ -13,6 +15,10 @@ import sqlalchemy
 from optuna_perfpred._redact import Redactor
 from optuna_perfpred._redact import shown
 
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from collections.abc import Sequence
 
 _SQLITE_MAGIC = b"SQLite format 3\x00"
 _MAX_NAMES = 20
@@ -35,30 +41,42 @@ def open_study(storage: str, study_name: str | None) -> optuna.Study:
         ValueError:
             If the storage cannot be read or has no such study.
     """
-    try:
+    with _reading(storage):
         opened = _open_storage(storage)
         names = optuna.get_all_study_names(opened)
         if study_name is None and len(names) == 1:
             study_name = names[0]
         if study_name in names:
             return optuna.load_study(study_name=study_name, storage=opened)
-    except _StorageError:
-        raise
-    # Drivers of databases raise errors of their own, and ImportError if they are missing.
-    except Exception as error:
-        cause = str(error).strip().splitlines() or [type(error).__name__]
-        # Not `from error`: a driver's message may hold the password.
-        raise ValueError(
-            f"The storage {shown(storage)} cannot be read: {Redactor(storage)(cause[0])}"
-        ) from None
-    if not names:
-        raise ValueError(f"The storage {shown(storage)} holds no study.")
-    listed = ", ".join(repr(name) for name in names[:_MAX_NAMES])
-    if len(names) > _MAX_NAMES:
-        listed += f" and {len(names) - _MAX_NAMES} more"
-    if study_name is None:
+    if study_name is None and names:
+        listed = _listed(names)
         raise ValueError(f"The storage holds several studies, choose one by its name: {listed}.")
-    raise ValueError(f"There is no study {study_name!r}; the storage holds {listed}.")
+    raise _missing(storage, study_name, names)
+
+
+def open_storage(storage: str, study_names: Sequence[str] = ()) -> BaseStorage:
+    """Open an existing storage, and create nothing if there is none.
+
+    Args:
+        storage:
+            As for :func:`open_study`.
+        study_names:
+            Studies that must be there.
+
+    Returns:
+        The storage.
+
+    Raises:
+        ValueError:
+            If the storage cannot be read or lacks one of the studies.
+    """
+    with _reading(storage):
+        opened = _open_storage(storage)
+        names = optuna.get_all_study_names(opened)
+    for name in study_names:
+        if name not in names:
+            raise _missing(storage, name, names)
+    return opened
 
 
 def is_sqlite_file(file: Path) -> bool:
@@ -71,6 +89,34 @@ def is_sqlite_file(file: Path) -> bool:
 
 class _StorageError(ValueError):
     pass
+
+
+@contextmanager
+def _reading(storage: str) -> Generator[None]:
+    try:
+        yield
+    except _StorageError:
+        raise
+    # Drivers of databases raise errors of their own, and ImportError if they are missing.
+    except Exception as error:
+        cause = str(error).strip().splitlines() or [type(error).__name__]
+        # Not `from error`: a driver's message may hold the password.
+        raise ValueError(
+            f"The storage {shown(storage)} cannot be read: {Redactor(storage)(cause[0])}"
+        ) from None
+
+
+def _missing(storage: str, study_name: str | None, names: Sequence[str]) -> ValueError:
+    if not names:
+        return ValueError(f"The storage {shown(storage)} holds no study.")
+    return ValueError(f"There is no study {study_name!r}; the storage holds {_listed(names)}.")
+
+
+def _listed(names: Sequence[str]) -> str:
+    listed = ", ".join(repr(name) for name in names[:_MAX_NAMES])
+    if len(names) > _MAX_NAMES:
+        listed += f" and {len(names) - _MAX_NAMES} more"
+    return listed
 
 
 def _open_storage(storage: str) -> BaseStorage:

@@ -8,6 +8,8 @@ import sys
 from typing import Any
 
 from optuna_perfpred._redact import Redactor
+from optuna_perfpred._storage_arguments import add_storage_arguments
+from optuna_perfpred._storage_arguments import read_storage_arguments
 from optuna_perfpred.distributed import _exit_codes
 from optuna_perfpred.distributed._devices import find_devices
 from optuna_perfpred.distributed._hide_url import STORAGE_VARIABLE
@@ -40,16 +42,10 @@ def add_worker_command(commands: Any) -> None:
         metavar="MODULE_OR_FILE:OBJECTIVE",
         help="the objective, as training.vision:objective or path/train.py:objective",
     )
-    storage = command.add_mutually_exclusive_group()
-    storage.add_argument(
-        "--storage",
-        metavar="URL",
-        help="URL of a database, of a gRPC proxy (grpc://HOST:PORT) or of Redis, or the path of "
-        f"a journal file (default: the environment variable {STORAGE_VARIABLE}, which is the "
-        "place for a URL with a password)",
-    )
-    storage.add_argument(
-        "--storage-file", type=Path, metavar="PATH", help="a file that holds the URL"
+    add_storage_arguments(
+        command,
+        "URL of a database, of a gRPC proxy (grpc://HOST:PORT) or of Redis, or the path of a "
+        "journal file",
     )
     command.add_argument("--study-name", required=True, metavar="NAME")
     command.add_argument(
@@ -102,7 +98,7 @@ def add_worker_command(commands: Any) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
-    storage = _storage(args)
+    storage = read_storage_arguments(args)
     redact = Redactor(storage)
     try:
         if args.devices is not None:
@@ -160,18 +156,3 @@ def _command(args: argparse.Namespace, n_trials: int | None, timeout: float | No
     }
     given = [f"{option}={value}" for option, value in options.items() if value is not None]
     return [sys.executable, "-m", "optuna_perfpred", "worker", args.objective, *given]
-
-
-def _storage(args: argparse.Namespace) -> str:
-    if args.storage_file is not None:
-        storage = args.storage_file.read_text().strip()
-        if not storage or "\n" in storage:
-            raise ValueError(f"{str(args.storage_file)!r} must hold the storage's URL, on a line.")
-        return str(storage)
-    storage = args.storage or os.environ.get(STORAGE_VARIABLE)
-    if not storage:
-        raise ValueError(
-            f"There is no storage: give --storage, --storage-file or the environment variable "
-            f"{STORAGE_VARIABLE}."
-        )
-    return str(storage)

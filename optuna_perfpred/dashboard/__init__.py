@@ -1,0 +1,6 @@
+"""What was foreseen, saved and risked, in optuna-dashboard and as one page."""
+
+from optuna_perfpred.dashboard._publish import publish_figures
+
+
+__all__ = ["publish_figures"]

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import logging
+from typing import Any
+from typing import NamedTuple
+from typing import TYPE_CHECKING
+
+from optuna_perfpred import visualization
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from collections.abc import Iterator
+
+    from optuna.study import Study
+    import plotly.graph_objects as go
+
+_logger = logging.getLogger(__name__)
+
+
+class Drawing(NamedTuple):
+    """A figure that can be drawn of any single-objective study.
+
+    Attributes:
+        name: Its identifier, of which optuna-dashboard makes that of an HTML element.
+        title: Its heading in the report.
+        text: What it shows, in a sentence.
+        draw: Draws it.
+    """
+
+    name: str
+    title: str
+    text: str
+    draw: Callable[[Study], go.Figure]
+
+
+def drawings(sampler: Any = None) -> list[Drawing]:
+    """Give the figures that can be drawn of a study, in the order in which they are shown.
+
+    Args:
+        sampler:
+            The study's sampler; if it is a :class:`~optuna_perfpred.QLearningSampler`, its policy
+            is drawn as well.
+    """
+    found = [
+        Drawing(
+            "perfpred-forecasts",
+            "What was foreseen",
+            "Learning curves. Those of stopped trials go on with their forecast.",
+            visualization.plot_forecasts,
+        ),
+        Drawing(
+            "perfpred-savings",
+            "What was saved",
+            "Steps that were trained, and steps that pruning saved, as the trials ended.",
+            visualization.plot_savings,
+        ),
+        Drawing(
+            "perfpred-calibration",
+            "How far forecasts can be trusted",
+            "Forecasts against what the trials came to, and stated chances against what "
+            "happened. Only trials that were let finish can tell.",
+            getattr(visualization, "plot_calibration", None),
+        ),
+    ]
+    return [drawing for drawing in found if drawing.draw is not None]
+
+
+def drawn(study: Study, choice: list[Drawing]) -> Iterator[tuple[Drawing, go.Figure]]:
+    """Draw figures; one that fails is left out, and told in the log."""
+    for drawing in choice:
+        try:
+            yield drawing, drawing.draw(study)
+        except ImportError:
+            raise
+        except Exception as error:  # What is in a study is up to others.
+            _logger.warning(
+                f"The figure {drawing.name} of study {study.study_name!r} could not be drawn: "
+                f"{type(error).__name__}: {error}"
+            )
