@@ -3,6 +3,8 @@
 from optuna_perfpred.visualization import matplotlib
 from optuna_perfpred.visualization._calibration import plot_calibration
 from optuna_perfpred.visualization._forecasts import plot_forecasts
+from optuna_perfpred.visualization._policy import plot_policy
+from optuna_perfpred.visualization._replay import plot_replay
 from optuna_perfpred.visualization._savings import plot_savings
 from optuna_perfpred.visualization._savings_numbers import Savings
 from optuna_perfpred.visualization._savings_numbers import savings
@@ -13,6 +15,8 @@ __all__ = [
     "matplotlib",
     "plot_calibration",
     "plot_forecasts",
+    "plot_policy",
+    "plot_replay",
     "plot_savings",
     "savings",
 ]

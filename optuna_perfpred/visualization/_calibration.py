@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 PREDICTIONS = "Predicted and final values"
-RELIABILITY = "How often it became the best"
+RELIABILITY = "How often it became the best (numbers: of how many forecasts)"
 NO_PREDICTIONS = "No forecast of a final value."
 NO_PROBABILITIES = "No stated probability\nwith a known outcome."
 EXACT = "as forecast"
@@ -140,10 +140,8 @@ def _draw_reliability(figure: Any, info: _CalibrationInfo) -> None:
                 "arrayminus": [share - low for low, share in zip(lows, shares, strict=True)],
                 "thickness": 1.2,
             },
-            mode="markers+text",
+            mode="markers",
             marker={"color": BLUE, "size": 8},
-            text=[f" n = {one.count}" for one in info.bins],
-            textposition="middle right",
             customdata=[(one.stated, one.share, *one.interval) for one in info.bins],
             hovertemplate=(
                 "stated %{customdata[0]:.3f}, happened %{customdata[1]:.3f} "
@@ -154,12 +152,24 @@ def _draw_reliability(figure: Any, info: _CalibrationInfo) -> None:
         row=1,
         col=2,
     )
+    figure.add_trace(
+        graph_objects().Scatter(
+            x=square_roots(one.stated for one in info.bins),
+            y=highs,
+            mode="text",
+            text=[str(one.count) for one in info.bins],
+            textposition="top center",
+            showlegend=False,
+            hoverinfo="skip",
+        ),
+        row=1,
+        col=2,
+    )
 
 
 def reliability_limit(info: _CalibrationInfo) -> float:
-    """Give the end of the axes of probabilities: all are shown, and the mean of each bin."""
-    largest = max(max(one.stated, one.interval[1]) for one in info.bins)
-    return min(1.0, 1.2 * largest) if largest < 1.0 else 1.0
+    """Give the end of the axes of probabilities, with place for a number above each bar."""
+    return 1.2 * max(max(one.stated, one.interval[1]) for one in info.bins)
 
 
 def _diagonal(ends: tuple[float, float]) -> Any:
