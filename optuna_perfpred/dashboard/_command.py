@@ -11,6 +11,10 @@ from optuna_perfpred._storage_arguments import read_storage_arguments
 from optuna_perfpred._storages import open_study
 from optuna_perfpred.dashboard._report import write_report
 from optuna_perfpred.dashboard._server import serve
+from optuna_perfpred.replay import replay
+from optuna_perfpred.replay._comparison import DEFAULT_PRUNERS
+from optuna_perfpred.replay._comparison import make_pruner
+from optuna_perfpred.replay._comparison import PRUNERS
 
 
 _STORAGE = "URL of a database or of Redis, or the path of a journal file"
@@ -79,6 +83,14 @@ def add_report_command(commands: Any) -> None:
         metavar="P",
         help="what an hour of one worker costs, to tell the savings in money as well",
     )
+    command.add_argument(
+        "--replay",
+        nargs="?",
+        const=",".join(DEFAULT_PRUNERS),
+        metavar="PRUNER,...",
+        help="tell as well what other pruners would have done, as the command replay does, which "
+        f"takes a while; any of {', '.join(PRUNERS)} (default: all but published)",
+    )
     command.set_defaults(run=_run_report)
 
 
@@ -104,7 +116,9 @@ def _run_report(args: argparse.Namespace) -> None:
     storage = read_storage_arguments(args)
     try:
         study = open_study(storage, args.study_name)
-        write_report(study, args.output, price_per_hour=args.price_per_hour)
+        names = args.replay.split(",") if args.replay else []
+        replays = {name: replay(study, make_pruner(name), seed=0) for name in names}
+        write_report(study, args.output, price_per_hour=args.price_per_hour, replays=replays)
     except (ValueError, OSError, ImportError) as error:
         raise ValueError(Redactor(storage)(str(error))) from None
     print(f"Wrote {args.output}")

@@ -1,17 +1,18 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
 from typing import NamedTuple
 from typing import TYPE_CHECKING
 
 from optuna_perfpred import visualization
+from optuna_perfpred.samplers import QLearningSampler
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from collections.abc import Iterator
 
+    from optuna.samplers import BaseSampler
     from optuna.study import Study
     import plotly.graph_objects as go
 
@@ -34,7 +35,7 @@ class Drawing(NamedTuple):
     draw: Callable[[Study], go.Figure]
 
 
-def drawings(sampler: Any = None) -> list[Drawing]:
+def drawings(sampler: BaseSampler | None = None) -> list[Drawing]:
     """Give the figures that can be drawn of a study, in the order in which they are shown.
 
     Args:
@@ -60,10 +61,19 @@ def drawings(sampler: Any = None) -> list[Drawing]:
             "How far forecasts can be trusted",
             "Forecasts against what the trials came to, and stated chances against what "
             "happened. Only trials that were let finish can tell.",
-            getattr(visualization, "plot_calibration", None),
+            visualization.plot_calibration,
         ),
     ]
-    return [drawing for drawing in found if drawing.draw is not None]
+    if isinstance(sampler, QLearningSampler):
+        found.append(
+            Drawing(
+                "perfpred-policy",
+                "What the search has learned",
+                "The rewards of the trials, and the layers that Q-learning prefers.",
+                lambda study: visualization.plot_policy(study, sampler),
+            )
+        )
+    return found
 
 
 def drawn(study: Study, choice: list[Drawing]) -> Iterator[tuple[Drawing, go.Figure]]:

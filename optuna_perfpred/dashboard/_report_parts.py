@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from optuna.trial import TrialState
 
 from optuna_perfpred.dashboard._words import duration
+from optuna_perfpred.dashboard._words import percent
+from optuna_perfpred.explanation import explain
 from optuna_perfpred.pruners._audit import audit_study
 from optuna_perfpred.visualization._decisions import read_decision
 from optuna_perfpred.visualization._studies import best_trial
@@ -47,7 +49,7 @@ def describe_tiles(study: Study, saved: Savings) -> str:
     best = best_trial(study, trials)
     if best is not None:
         tiles.append((f"{best.value:.4g}", f"the best value, of trial {best.number}"))
-    tiles.append((f"{saved.share:.0%}", f"of the training saved, {saved.steps_saved:,} steps"))
+    tiles.append((percent(saved.share), f"of the training saved, {saved.steps_saved:,} steps"))
     if saved.money_saved is not None:
         tiles.append((f"{saved.money_saved:,.2f}", f"saved, {saved.cost or 0.0:,.2f} spent"))
     elif saved.hours_saved is not None:
@@ -56,7 +58,10 @@ def describe_tiles(study: Study, saved: Savings) -> str:
     if audit.rate is not None and audit.interval is not None:
         low, high = audit.interval
         tiles.append(
-            (f"{audit.rate:.0%}", f"of prunings wrong, by the audit ({low:.0%} to {high:.0%})")
+            (
+                percent(audit.rate),
+                f"of prunings wrong, by the audit ({percent(low)} to {percent(high)})",
+            )
         )
     return '<div class="tiles">{}</div>'.format(
         "".join(
@@ -91,10 +96,6 @@ def table_of_audited(study: Study) -> str:
 
 def explanations(study: Study) -> str:
     """Explain the most interesting stopped trials in HTML; nothing if there are none."""
-    try:
-        from optuna_perfpred.explanation import explain
-    except ImportError:
-        return ""
     parts: list[str] = []
     for trial, kind in _interesting(study):
         try:
@@ -136,13 +137,12 @@ def _interesting(study: Study) -> list[tuple[FrozenTrial, str]]:
 def _audited_row(trial: FrozenTrial, became_best: bool) -> tuple[str, ...]:
     decision = read_decision(trial)
     assert decision is not None
-    chance = None if decision.probability is None else 100.0 * decision.probability
     return (
         str(trial.number),
         str(decision.step),
         _number(decision.predicted_value, ".4g"),
         _number(decision.predicted_std, ".2g"),
-        "" if chance is None else f"{chance:.2g} %",
+        "" if decision.probability is None else percent(decision.probability),
         _number(trial.value, ".4g") if trial.values else trial.state.name.lower(),
         "the best" if became_best else "",
     )

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 from optuna.storages import BaseStorage
 from optuna.storages import RDBStorage
 from optuna.storages._cached_storage import _CachedStorage
+from optuna.storages._rdb.models import TrialModel
+import sqlalchemy
 
 from optuna_perfpred.dashboard._imports import import_optuna_dashboard
 from optuna_perfpred.dashboard._note import with_section
-from optuna_perfpred.history import identify
+from optuna_perfpred.pruners._retries import DECISION_ATTRS
 
 
 if TYPE_CHECKING:
@@ -82,6 +84,19 @@ class ServedStorage(BaseStorage):
             for study in studies
         ]
 
+    def get_all_trials(
+        self,
+        study_id: int,
+        deepcopy: bool = True,
+        states: Container[TrialState] | None = None,
+    ) -> list[FrozenTrial]:
+        """Give the trials, without our attributes that were made void.
+
+        The dashboard sorts by an attribute only if it is a number wherever it is.
+        """
+        trials = self.storage.get_all_trials(study_id, deepcopy=deepcopy, states=states)
+        return [_without_void(trial) for trial in trials]
+
 
 def _pass_on(name: str) -> Any:
     def call(self: ServedStorage, *args: Any, **kwargs: Any) -> Any:
@@ -111,17 +126,20 @@ class CachedDatabase(_CachedStorage):
     ) -> list[FrozenTrial]:
         """Give the trials of a study as it is now."""
         known = self._studies.get(study_id)
-        trial = next(iter(known.trials.values()), None) if known is not None else None
+        trials = list(known.trials.values()) if known is not None else []
+        # One that waits has no time yet.
+        trial = next((trial for trial in trials if trial.state.is_finished()), None)
         if trial is not None and not self._is_there(trial):
             with self._lock:
                 self._studies.pop(study_id, None)
         return super().get_all_trials(study_id, deepcopy=deepcopy, states=states)
 
     def _is_there(self, trial: FrozenTrial) -> bool:
-        try:
-            return identify(self._backend.get_trial(trial._trial_id)) == identify(trial)
-        except KeyError:
-            return False
+        model = TrialModel
+        same = sqlalchemy.select(model.datetime_start).where(model.trial_id == trial._trial_id)
+        with self._backend.engine.connect() as connection:
+            found = connection.execute(same).all()
+        return [started for (started,) in found] == [trial.datetime_start]
 
 
 def serve_from(storage: BaseStorage) -> ServedStorage:
@@ -129,6 +147,19 @@ def serve_from(storage: BaseStorage) -> ServedStorage:
     if isinstance(storage, RDBStorage):
         storage = CachedDatabase(storage)
     return ServedStorage(storage)  # type: ignore[abstract]
+
+
+def _without_void(trial: FrozenTrial) -> FrozenTrial:
+    attrs = trial.user_attrs
+    if not any(attrs.get(name, 0) is None for name in DECISION_ATTRS):
+        return trial
+    shown = copy.copy(trial)  # The storage's own stays as it is.
+    shown.user_attrs = {
+        name: value
+        for name, value in attrs.items()
+        if name not in DECISION_ATTRS or value is not None
+    }
+    return shown
 
 
 def _with_panels(study: FrozenStudy, panels: Panels) -> FrozenStudy:

@@ -85,6 +85,13 @@ def duration(hours: float) -> str:
     return f"{3600.0 * hours:.2g} seconds"
 
 
+def percent(share: float) -> str:
+    """Give a share in percent, with two digits at least."""
+    value = 100.0 * share
+    digits = 0 if value >= 10.0 or value == 0.0 else 1 if value >= 1.0 else 2
+    return f"{value:.{digits}f} %"
+
+
 def _trials(study: Study, trials: Sequence[FrozenTrial]) -> str:
     counts = [
         f"{n} {word}"
@@ -107,7 +114,7 @@ def _saved(saved: Savings) -> str:
     if saved.n_pruned == 0:
         return f"Nothing: {saved.steps_trained:,} steps were trained, and no trial was pruned."
     text = (
-        f"{saved.share:.0%} of the training: {_n(saved.n_pruned, 'pruned trial')} of "
+        f"{percent(saved.share)} of the training: {_n(saved.n_pruned, 'pruned trial')} of "
         f"{saved.n_trials} spared about {saved.steps_saved:,} steps, "
         f"{saved.steps_trained:,} were trained."
     )
@@ -139,7 +146,8 @@ def _risked(audit: AuditReport) -> str:
     wrong = len(audit.false_prunes)
     text = (
         f"{wrong} of {_n(audit.n_audited, 'audited trial')} became the best although a forecast "
-        f"had given it up: {audit.rate:.1%}, with 95 % confidence {low:.1%} to {high:.1%}."
+        f"had given it up: {percent(audit.rate)}, with 95 % confidence {percent(low)} to "
+        f"{percent(high)}."
     )
     if audit.n_pruned == 0:
         return f"{text} No trial was pruned by a forecast."

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 
-_DECISION = (PREDICTED_VALUE, PREDICTED_STD, PROBABILITY_OF_BEATING_BEST, STEP, REASON, AUDIT)
+DECISION_ATTRS = (PREDICTED_VALUE, PREDICTED_STD, PROBABILITY_OF_BEATING_BEST, STEP, REASON, AUDIT)
 
 
 def original_number(trial: FrozenTrial) -> int:
@@ -54,12 +54,12 @@ def retried_numbers(trials: Iterable[FrozenTrial]) -> set[int]:
 
 def has_decision(trial: FrozenTrial) -> bool:
     """Whether the user attributes tell of a decision."""
-    return any(trial.user_attrs.get(name) is not None for name in _DECISION)
+    return any(trial.user_attrs.get(name) is not None for name in DECISION_ATTRS)
 
 
 def void_decision(study: Study, trial: FrozenTrial) -> None:
     """Have the user attributes no longer tell of a decision. Storages cannot remove them."""
-    for name in _DECISION:
+    for name in DECISION_ATTRS:
         if trial.user_attrs.get(name) is not None:
             study._storage.set_trial_user_attr(trial._trial_id, name, None)
 
