@@ -1,5 +1,7 @@
 """Stop Optuna trials by their predicted final performance, and search architectures."""
 
+from optuna_perfpred.explanation import explain
+from optuna_perfpred.explanation import Explanation
 from optuna_perfpred.nas import ConvNetSpace
 from optuna_perfpred.nas import RecurrentSpace
 from optuna_perfpred.predictors import CurvePredictor
@@ -18,6 +20,7 @@ __version__ = "0.1.0"
 __all__ = [
     "ConvNetSpace",
     "CurvePredictor",
+    "Explanation",
     "FastHyperbandPruner",
     "Forecast",
     "LastSeenValue",
@@ -27,4 +30,5 @@ __all__ = [
     "RecurrentSpace",
     "SequentialRegression",
     "StoppingRule",
+    "explain",
 ]

@@ -17,6 +17,7 @@ from optuna_perfpred.dashboard._command import add_dashboard_command
 from optuna_perfpred.dashboard._command import add_report_command
 from optuna_perfpred.distributed._command import add_worker_command
 from optuna_perfpred.distributed._hide_url import hide_storage_url
+from optuna_perfpred.explanation._command import add_explain_command
 from optuna_perfpred.replay import load_curves
 from optuna_perfpred.replay import replay
 from optuna_perfpred.replay._advice import advise
@@ -153,6 +154,7 @@ def _parser() -> argparse.ArgumentParser:
     add_worker_command(commands)
     add_dashboard_command(commands)
     add_report_command(commands)
+    add_explain_command(commands)
     return parser
 
 

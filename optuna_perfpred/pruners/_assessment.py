@@ -100,7 +100,9 @@ class RelativeAssessment(Assessment):
 
 def _percent(probability: float) -> str:
     percent = 100.0 * probability
-    return f"{percent:.2g} %" if percent >= 0.01 else "less than 0.01 %"
+    if percent < 0.01:
+        return "less than 0.01 %"
+    return f"{percent:.2g} %" if percent < 99.0 else "more than 99 %"
 
 
 def _ordinal_suffix(number: int) -> str:

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 # A system attribute of a trial that was cut. Upstream takes the result of a rung, which such a
 # trial has too, for a promotion if the trial goes on nevertheless.
-_CUT = "perfpred:cut"
+CUT = "perfpred:cut"
 
 _logger = logging.getLogger(__name__)
 
@@ -214,13 +214,13 @@ class FastHyperbandPruner(HyperbandPruner):
             return False
 
     def _was_cut(self, study: Study, trial: FrozenTrial) -> bool:
-        cut_at = trial.system_attrs.get(_CUT)
+        cut_at = trial.system_attrs.get(CUT)
         if cut_at is None:
             return False
         if trial.last_step is not None and cut_at <= trial.last_step:
             return True
         # Not this trial was cut, but the one that it retries.
-        study._storage.set_trial_system_attr(trial._trial_id, _CUT, None)
+        study._storage.set_trial_system_attr(trial._trial_id, CUT, None)
         void_decision(study, trial)
         return False
 
@@ -308,7 +308,7 @@ class FastHyperbandPruner(HyperbandPruner):
 
     def _record(self, study: Study, trial: FrozenTrial, assessment: Assessment) -> None:
         _logger.info("Trial %d: %s", trial.number, assessment.reason)
-        study._storage.set_trial_system_attr(trial._trial_id, _CUT, assessment.step)
+        study._storage.set_trial_system_attr(trial._trial_id, CUT, assessment.step)
         for key, value in assessment.attributes().items():
             study._storage.set_trial_user_attr(trial._trial_id, key, value)
 

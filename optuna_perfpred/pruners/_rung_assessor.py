@@ -52,6 +52,12 @@ class RungAssessor:
             The share of the trials to be promoted that a trial must be among.
         reduction_factor:
             η of Hyperband.
+
+    Attributes:
+        of_all:
+            Compares a trial with the best of all brackets. :obj:`None` with a predictor.
+        forecasts:
+            Forecasts the values at the ends of rungs.
     """
 
     def __init__(
@@ -69,13 +75,13 @@ class RungAssessor:
         self._reduction_factor = reduction_factor
         self._earlier = EarlierStudies(settings)
         self._history = RungHistory(settings.earlier)
-        self._forecasts: RuleForecasts | PredictorForecasts
-        self._of_all: RuleAssessor | None = None
+        self.forecasts: RuleForecasts | PredictorForecasts
+        self.of_all: RuleAssessor | None = None
         if isinstance(predictor, StoppingRule):
-            self._forecasts = RuleForecasts(predictor, settings.sign, settings.feature_attrs)
-            self._of_all = RuleAssessor(predictor, settings, self._earlier)
+            self.forecasts = RuleForecasts(predictor, settings.sign, settings.feature_attrs)
+            self.of_all = RuleAssessor(predictor, settings, self._earlier)
         else:
-            self._forecasts = PredictorForecasts(predictor, settings.sign, settings.feature_attrs)
+            self.forecasts = PredictorForecasts(predictor, settings.sign, settings.feature_attrs)
 
     def find_failing(
         self,
@@ -100,14 +106,58 @@ class RungAssessor:
             The assessment of a trial that will hardly become the best of the study, or hardly be
             promoted from its rung; :obj:`None` of another one, or if nothing can be told.
         """
-        if self._of_all is not None:
-            assessment = self._of_all.assess(finished, trial)
+        if self.of_all is not None:
+            assessment = self.of_all.assess(finished, trial)
             if assessment is not None and self._will_hardly_win(assessment):
                 return assessment
             if rung.horizon is None:
                 return None
+        asked = self.question(finished, trial, rung, results)
+        return None if asked is None else self._find_failing(rung, *asked)
+
+    def question(
+        self,
+        finished: FinishedTrials,
+        trial: FrozenTrial,
+        rung: Rung,
+        results: Sequence[float],
+    ) -> tuple[Question, Bar] | None:
+        """Find what is asked of a trial in its rung.
+
+        Args:
+            finished:
+                As of :meth:`find_failing`, as all.
+            trial:
+                The trial.
+            rung:
+                Its rung.
+            results:
+                The results of the others.
+
+        Returns:
+            The question to the forecasts and the bar that the trial must reach, or :obj:`None` if
+            there are too few results or curves to tell.
+        """
         bar = self._bar(finished, rung, results)
-        return None if bar is None else self._find_failing(finished, trial, rung, bar)
+        if bar is None:
+            return None
+        settings = self._settings
+        reached = self._history.reached(finished, rung.horizon)
+        earlier = () if self._refuses_earlier(finished, trial) else reached.earlier
+        n_train = settings.n_startup_trials
+        n_own = n_learned_from(len(reached.own), max(1, n_train - len(earlier)))
+        learned_from = earlier + reached.own[:n_own]
+        if len(learned_from) < n_train:
+            return None
+        question = Question(
+            trial=trial,
+            reached=learned_from,
+            latest=finished.latest(N_RECENT),
+            horizon=rung.horizon,
+            to_reach=bar.value - settings.offset,
+            share=self._keep / self._reduction_factor,
+        )
+        return question, bar
 
     def _will_hardly_win(self, assessment: RelativeAssessment) -> bool:
         least = min(1.0, _ODDS * (1.0 - self._confidence) / self._confidence)
@@ -123,37 +173,18 @@ class RungAssessor:
             [sign * result for result in results], one_in=self._reduction_factor, keep=self._keep
         )
 
-    def _find_failing(
-        self, finished: FinishedTrials, trial: FrozenTrial, rung: Rung, bar: Bar
-    ) -> Assessment | None:
+    def _find_failing(self, rung: Rung, question: Question, bar: Bar) -> Assessment | None:
         settings = self._settings
-        reached = self._history.reached(finished, rung.horizon)
-        earlier = () if self._refuses_earlier(finished, trial) else reached.earlier
-        n_train = settings.n_startup_trials
-        n_own = n_learned_from(len(reached.own), max(1, n_train - len(earlier)))
-        learned_from = earlier + reached.own[:n_own]
-        if len(learned_from) < n_train:
-            return None
-        to_reach = bar.value - settings.offset
-        forecast = self._forecasts.forecast(
-            Question(
-                trial=trial,
-                reached=learned_from,
-                latest=finished.latest(N_RECENT),
-                horizon=rung.horizon,
-                to_reach=to_reach,
-                share=self._keep / self._reduction_factor,
-            )
-        )
+        forecast = self.forecasts.forecast(question)
         if forecast is None or forecast.probability >= 1.0 - self._confidence:
             return None
         values: dict[str, Any] = {
-            "step": trial.last_step,
+            "step": question.trial.last_step,
             "predicted_value": settings.sign * forecast.mean,
             "predicted_std": forecast.std,
             "probability": forecast.probability,
             "probability_of_beating_best": forecast.probability,
-            "reference": settings.sign * to_reach,
+            "reference": settings.sign * question.to_reach,
             "rank": bar.rank,
             "offset": settings.offset,
         }
@@ -163,7 +194,7 @@ class RungAssessor:
             **values,
             horizon=rung.horizon,
             n_results=bar.n_results,
-            result=settings.sign * min(forecast.mean, to_reach),
+            result=settings.sign * min(forecast.mean, question.to_reach),
         )
 
     def _refuses_earlier(self, finished: FinishedTrials, trial: FrozenTrial) -> bool:

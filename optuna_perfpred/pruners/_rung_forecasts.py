@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
 import threading
 from typing import Generic
 from typing import NamedTuple
@@ -14,7 +13,9 @@ from sklearn.base import clone
 from optuna_perfpred.history import read_configuration
 from optuna_perfpred.history import read_curve
 from optuna_perfpred.history import TrainingSet
+from optuna_perfpred.pruners._forecast_assessor import FittedModels
 from optuna_perfpred.pruners._learned import Learned
+from optuna_perfpred.pruners._learned import Situation
 from optuna_perfpred.pruners._skill import has_skill
 
 
@@ -109,18 +110,17 @@ class PredictorForecasts:
         self._predictor = predictor
         self._sign = sign
         self._feature_attrs = feature_attrs
-        self._families: _Latest[_Family | None] = _Latest()
+        self._families: _Latest[FittedModels | None] = _Latest()
 
     def forecast(self, question: Question) -> RungForecast | None:
         """Forecast the value of a trial at a horizon, or give :obj:`None` if it cannot be told."""
-        family = self._families.get(question.key, lambda: self._fit(question.reached))
-        trial = question.trial
-        steps, values = read_curve(trial)
-        if family is None or steps[-1] >= family.training_set.steps[-1]:
+        models = self.models(question)
+        if models is None:
             return None
-        forecast = family.predictor.predict(
-            *family.training_set.encode(
-                read_configuration(trial, self._feature_attrs), steps, values
+        trial = question.trial
+        forecast = models.predictor.predict(
+            *models.training_set.encode(
+                read_configuration(trial, self._feature_attrs), *read_curve(trial)
             )
         )
         if not np.isfinite(forecast.mean + forecast.std).all():
@@ -128,13 +128,21 @@ class PredictorForecasts:
         probability = forecast.probability_of_beating(question.to_reach)
         return RungForecast(float(forecast.mean[0]), float(forecast.std[0]), float(probability[0]))
 
-    def _fit(self, reached: tuple[CurveRecord, ...]) -> _Family | None:
+    def models(self, question: Question) -> FittedModels | None:
+        """Give the models for a trial: :obj:`None` at the horizon, or if they have no skill."""
+        models = self._families.get(question.key, lambda: self._fit(question.reached))
+        steps, _ = read_curve(question.trial)
+        if models is None or steps[-1] >= models.training_set.steps[-1]:
+            return None
+        return models
+
+    def _fit(self, reached: tuple[CurveRecord, ...]) -> FittedModels | None:
         training_set = TrainingSet(reached, sign=self._sign)
         if len(training_set.steps) < 2 or not has_skill(self._predictor, training_set):
             return None
         predictor: CurvePredictor = clone(self._predictor)
         predictor.fit(training_set.configurations, training_set.curves, training_set.finals)
-        return _Family(training_set, predictor)
+        return FittedModels(training_set, predictor)
 
 
 class RuleForecasts:
@@ -164,8 +172,25 @@ class RuleForecasts:
 
     def forecast(self, question: Question) -> RungForecast | None:
         """Forecast the value of a trial at a horizon, or give :obj:`None` if it cannot be told."""
+        situation = self.situation(question)
+        if situation is None:
+            return None
+        chance = situation.chance(self._rule)
+        probability = special.expit(special.logit(chance) + self.log_ratio(question))
+        curve, learned = situation.curve, situation.learned
+        mean, std = learned.completed.forecast(curve, situation.configuration)
+        if not np.isfinite([mean, std, probability]).all():
+            return None
+        # The trials that got here are the survivors, from which the regression learns that all
+        # end well. The rule knows of that: the forecast promises no more than it, nor a fall.
+        agreed = question.to_reach + std * float(special.ndtri(np.clip(probability, 1e-12, 0.999)))
+        mean = min(mean, max(agreed, float(curve[-1])))
+        return RungForecast(mean, std, float(probability))
+
+    def situation(self, question: Question) -> Situation | None:
+        """Find what the rule is told of a trial, or :obj:`None` if there is nothing to tell."""
         # Trials better than the one to beat would show the rule a study in which it is not best.
-        worse = [r for r in question.reached if self._sign * r.value <= question.to_reach]
+        worse = self._worse(question)
         learned = self._learned.get(
             (*question.key, question.to_reach),
             lambda: (
@@ -178,36 +203,28 @@ class RuleForecasts:
                 else None
             ),
         )
-        if learned is None:
-            return None
-        observed = learned.observe(question.trial, self._feature_attrs)
-        if observed is None:
+        observed = (
+            None if learned is None else learned.observe(question.trial, self._feature_attrs)
+        )
+        if learned is None or observed is None:
             return None
         curve, configuration = observed
-        chance = self._rule.probability_of_beating_best(
-            learned.completed,
-            curve,
-            configuration,
-            learned.align(question.latest),
-            len(question.reached),
+        return Situation(
+            learned=learned,
+            step=int(question.trial.last_step or 0),
+            curve=curve,
+            configuration=configuration,
+            recent=learned.align(question.latest),
+            n_finished=len(question.reached),
         )
-        # The odds of a new trial in the rung, and those in a study of which the rule was told.
-        ratio = question.share / (1.0 - question.share) * min(len(worse), _LARGEST_STUDY)
-        probability = special.expit(special.logit(chance) + np.log(ratio))
-        mean, std = learned.completed.forecast(curve, configuration)
-        if not np.isfinite([mean, std, probability]).all():
-            return None
-        # The trials that got here are the survivors, from which the regression learns that all
-        # end well. The rule knows of that: the forecast promises no more than it, nor a fall.
-        agreed = question.to_reach + std * float(special.ndtri(np.clip(probability, 1e-12, 0.999)))
-        mean = min(mean, max(agreed, float(curve[-1])))
-        return RungForecast(mean, std, float(probability))
 
+    def log_ratio(self, question: Question) -> float:
+        """Compare the odds of a new trial in the rung with those that the rule is told of."""
+        n_worse = min(len(self._worse(question)), _LARGEST_STUDY)
+        return float(np.log(question.share / (1.0 - question.share) * n_worse))
 
-@dataclass(frozen=True)
-class _Family:
-    training_set: TrainingSet
-    predictor: CurvePredictor
+    def _worse(self, question: Question) -> list[CurveRecord]:
+        return [r for r in question.reached if self._sign * r.value <= question.to_reach]
 
 
 class _Latest(Generic[T]):

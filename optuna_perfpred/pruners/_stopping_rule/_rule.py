@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import special
 
 from optuna_perfpred.pruners._stopping_rule._features import FEATURE_NAMES
 from optuna_perfpred.pruners._stopping_rule._features import features
@@ -83,6 +84,11 @@ class StoppingRule:
         at = np.array([len(curve) - 1])
         described = features(completed, curve, configuration, recent, n_finished, at)
         return float(self._trees.predict(described)[0])
+
+    def log_odds(self, rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Give the log-odds of that probability for rows of :func:`features`. Shape: ``(n,)``."""
+        odds: npt.NDArray[np.float64] = special.logit(self._trees.predict(rows))
+        return odds
 
 
 def relative_chance(

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from typing import Any
+from typing import TYPE_CHECKING
+
+from optuna_perfpred._redact import Redactor
+from optuna_perfpred._storage_arguments import add_storage_arguments
+from optuna_perfpred._storage_arguments import read_storage_arguments
+from optuna_perfpred._storages import open_study
+from optuna_perfpred.explanation._explain import explain
+
+
+if TYPE_CHECKING:
+    import argparse
+
+
+_STORAGE = "URL of a database or of Redis, or the path of a journal file"
+_DESCRIPTION = """\
+Tell why a trial was stopped or went on: the forecast, the best value then, what in its curve and
+its parameters drove the forecast, and how the nearest finished trials ended.
+"""
+
+
+def add_explain_command(commands: Any) -> None:
+    """Add ``explain`` to the commands."""
+    command = commands.add_parser(
+        "explain", help="tell why a trial was stopped or went on", description=_DESCRIPTION
+    )
+    add_storage_arguments(command, _STORAGE)
+    command.add_argument(
+        "--study-name", metavar="NAME", help="not needed if the storage holds only one study"
+    )
+    command.add_argument("number", type=int, metavar="NUMBER", help="the trial's number")
+    command.set_defaults(run=_run)
+
+
+def _run(args: argparse.Namespace) -> None:
+    storage = read_storage_arguments(args)
+    try:
+        print(explain(open_study(storage, args.study_name), args.number))
+    except (ValueError, ImportError) as error:
+        raise ValueError(Redactor(storage)(str(error))) from None

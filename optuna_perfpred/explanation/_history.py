@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import bisect
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from optuna.trial import TrialState
+
+from optuna_perfpred.history import FinishedTrials
+from optuna_perfpred.history import StudyHistory
+
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from optuna.trial import FrozenTrial
+
+    from optuna_perfpred.history import CurveRecord
+
+
+class KnownTrials:
+    """The finished trials of a study as they were known at some time before.
+
+    Args:
+        trials:
+            All trials of the study.
+        feature_attrs:
+            Names of user attributes that are features beside the parameters.
+    """
+
+    def __init__(self, trials: Sequence[FrozenTrial], feature_attrs: Sequence[str]) -> None:
+        self._completed, self._pruned = (
+            StudyHistory(feature_attrs).add(t for t in trials if t.state == state)
+            for state in (TrialState.COMPLETE, TrialState.PRUNED)
+        )
+        self._latest = FinishedTrials()
+
+    def at(self, time: datetime, number: int) -> FinishedTrials:
+        """Give the trials that had ended.
+
+        Args:
+            time:
+                The time, without time zone.
+            number:
+                The number of the trial that asked. Of trials that ended at that very time, as
+                the clocks of some databases go by the second, those with smaller numbers had.
+
+        Returns:
+            The trials; the same object as before if they are the same.
+        """
+        n_completed, n_pruned = (
+            bisect.bisect_left(records, (time, number), key=_order)
+            for records in (self._completed, self._pruned)
+        )
+        latest = self._latest
+        if (n_completed, n_pruned) != (len(latest.completed), len(latest.pruned)):
+            # The part that has not changed stays the same tuple, by which others know it.
+            self._latest = FinishedTrials(
+                _first(self._completed, n_completed, latest.completed),
+                _first(self._pruned, n_pruned, latest.pruned),
+            )
+        return self._latest
+
+    def n_ended_while_running(self, trial: FrozenTrial) -> int:
+        """Count the trials of other workers that ended while a trial was running."""
+        if trial.datetime_start is None:
+            return 0
+        start = trial.datetime_start.replace(tzinfo=None)
+        return sum(
+            bisect.bisect_left(records, (time_of_report(trial), trial.number), key=_order)
+            - bisect.bisect_left(records, (start, trial.number), key=_order)
+            for records in (self._completed, self._pruned)
+        )
+
+
+def time_of_report(trial: FrozenTrial, step: int | None = None) -> datetime:
+    """Estimate when a trial reported, which storages do not tell.
+
+    Args:
+        trial:
+            A trial.
+        step:
+            A step at which it reported, or :obj:`None` for its end.
+
+    Returns:
+        The time, without time zone. Of the last report, the trial's end, or now; of another one,
+        the part of the trial's duration that is the part of its reports.
+    """
+    end = (trial.datetime_complete or datetime.now()).replace(tzinfo=None)
+    reports = trial.intermediate_values
+    if step is None or trial.datetime_start is None or step == trial.last_step:
+        return end
+    start = trial.datetime_start.replace(tzinfo=None)
+    return start + sum(s <= step for s in reports) / len(reports) * (end - start)
+
+
+def _first(
+    records: tuple[CurveRecord, ...], n: int, known: tuple[CurveRecord, ...]
+) -> tuple[CurveRecord, ...]:
+    return known if n == len(known) else records[:n]
+
+
+def _order(record: CurveRecord) -> tuple[datetime, int]:
+    return record.completed, record.number
