@@ -157,7 +157,7 @@ def _draw_reliability(figure: Any, info: _CalibrationInfo) -> None:
             x=square_roots(one.stated for one in info.bins),
             y=highs,
             mode="text",
-            text=[str(one.count) for one in info.bins],
+            text=[str(one.n) for one in info.bins],
             textposition="top center",
             showlegend=False,
             hoverinfo="skip",

@@ -19,6 +19,7 @@ from optuna_perfpred.visualization._studies import check_single_objective
 from optuna_perfpred.visualization._studies import finite
 from optuna_perfpred.visualization._studies import maximizes
 from optuna_perfpred.visualization._studies import metric_name
+from optuna_perfpred.visualization._studies import of_study
 from optuna_perfpred.visualization._style import BLUE
 from optuna_perfpred.visualization._style import GREEN
 from optuna_perfpred.visualization._style import ORANGE
@@ -54,7 +55,7 @@ class _BinInfo(NamedTuple):
     Attributes:
         low: The smallest probability of the bin.
         high: The largest one.
-        count: The number of forecasts.
+        n: The number of forecasts.
         stated: The mean of the stated probabilities.
         share: The share of the forecasts that came true.
         interval: The 95 % confidence interval of the share, by Wilson's score.
@@ -62,7 +63,7 @@ class _BinInfo(NamedTuple):
 
     low: float
     high: float
-    count: int
+    n: int
     stated: float
     share: float
     interval: tuple[float, float]
@@ -81,13 +82,13 @@ class _CalibrationInfo(NamedTuple):
 
 def _get_calibration_info(study: Study | ReplayReport) -> _CalibrationInfo:
     if isinstance(study, ReplayReport):
-        title = f"Forecasts of {study.pruner} in replays of {study.study_name}, and what happened"
+        title = f"Forecasts by {study.pruner} and outcomes{of_study(study.study_name)}"
         predictions, calibration = _of_report(study), study.calibration
         name, maximize = "Objective Value", study.direction == StudyDirection.MAXIMIZE
         message = f"{study.pruner} has left no forecast of a final value in the replay."
     else:
         check_single_objective(study)
-        title = f"Forecasts in {study.study_name}, and what happened"
+        title = f"Forecasts and outcomes{of_study(study.study_name)}"
         predictions, calibration = _of_study(study)
         name, maximize = metric_name(study), maximizes(study)
         message = (
@@ -158,7 +159,7 @@ def _read_bins(calibration: Calibration) -> list[_BinInfo]:
             _BinInfo(
                 low=one.low,
                 high=one.high,
-                count=one.count,
+                n=one.count,
                 stated=one.mean_forecast,
                 share=one.frequency,
                 interval=(float(bounds.low), float(bounds.high)),

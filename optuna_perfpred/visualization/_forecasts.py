@@ -9,6 +9,7 @@ from optuna_perfpred.visualization._forecasts_info import ENDED_EARLY
 from optuna_perfpred.visualization._forecasts_info import FORECAST
 from optuna_perfpred.visualization._plotly import empty_figure
 from optuna_perfpred.visualization._plotly import graph_objects
+from optuna_perfpred.visualization._plotly import integer_ticks
 from optuna_perfpred.visualization._plotly import LEGEND_BELOW
 from optuna_perfpred.visualization._plotly import log10_range
 from optuna_perfpred.visualization._plotly import wrap
@@ -68,7 +69,8 @@ def _draw(info: _ForecastsInfo) -> go.Figure:
             "hovermode": "closest",
         }
     )
-    figure.update_xaxes(title="Step")
+    all_steps = {step for curve in info.curves for step in (curve.steps[0], _end(curve))}
+    figure.update_xaxes(title="Step", **integer_ticks(all_steps))
     figure.update_yaxes(
         title=info.metric_label,
         type="log" if info.log else "linear",
@@ -80,14 +82,10 @@ def _draw(info: _ForecastsInfo) -> go.Figure:
             figure.add_traces([*_bands(curves, kind, band_alpha(info)), *_curves(curves, kind)])
     if any(curve.forecast is not None for curve in info.curves):
         figure.add_trace(_legend_of_forecasts(go))
-    last_step = max(
-        max(curve.steps[-1], curve.forecast.steps[1] if curve.forecast else 0)
-        for curve in info.curves
-    )
     if info.best_value is not None:
         figure.add_trace(
             go.Scatter(
-                x=[min(curve.steps[0] for curve in info.curves), last_step],
+                x=[min(all_steps), max(all_steps)],
                 y=[info.best_value] * 2,
                 mode="lines",
                 line={"color": BLACK, "width": 1, "dash": "dash"},
@@ -164,6 +162,10 @@ def band_alpha(info: _ForecastsInfo) -> float:
     """Give the opacity of each band, so that curves are seen through all of them."""
     n = sum(curve.forecast is not None for curve in info.curves)
     return max(0.008, min(0.2, 0.6 / max(1, n)))
+
+
+def _end(curve: _CurveInfo) -> int:
+    return max(curve.steps[-1], curve.forecast.steps[1] if curve.forecast else curve.steps[-1])
 
 
 def _joined(curves: list[_CurveInfo]) -> tuple[list[Any], list[Any], list[int]]:

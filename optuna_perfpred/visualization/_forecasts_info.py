@@ -16,6 +16,7 @@ from optuna_perfpred.visualization._studies import is_feasible
 from optuna_perfpred.visualization._studies import maximizes
 from optuna_perfpred.visualization._studies import metric_label
 from optuna_perfpred.visualization._studies import metric_name
+from optuna_perfpred.visualization._studies import of_study
 from optuna_perfpred.visualization._style import BLUE
 from optuna_perfpred.visualization._style import GREEN
 from optuna_perfpred.visualization._style import GREY
@@ -121,7 +122,7 @@ def _get_forecasts_info(study: Study) -> _ForecastsInfo:
     )
     if log and value_range is not None:
         curves = [_raise_to(value_range[0], curve) for curve in curves]
-    title = f"Learning curves and forecasts of {study.study_name}"
+    title = f"Learning curves and forecasts{of_study(study.study_name)}"
     if len(curves) < len(reported):
         title += f" ({len(curves)} of {len(reported)} trials)"
     return _ForecastsInfo(

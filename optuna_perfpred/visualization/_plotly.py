@@ -11,9 +11,12 @@ from optuna_perfpred.visualization._style import BLACK
 
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     import plotly.graph_objects as go
 
 
+_FEW = 6
 LEGEND_BELOW = {"orientation": "h", "yanchor": "top", "y": -0.18, "xanchor": "left", "x": 0.0}
 
 
@@ -37,6 +40,12 @@ def empty_figure(title: str, message: str) -> go.Figure:
         font={"size": 16, "color": BLACK},
     )
     return figure
+
+
+def integer_ticks(values: Collection[int]) -> dict[str, Any]:
+    """Keep plotly from writing fractions at an axis of few integers."""
+    low, high = min(values, default=0), max(values, default=0)
+    return {"dtick": 1} if high - low < _FEW else {}
 
 
 def log10_range(values: tuple[float, float] | None, *, log: bool) -> list[float] | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from optuna_perfpred.visualization._imports import import_to_plot
 from optuna_perfpred.visualization._plotly import empty_figure
 from optuna_perfpred.visualization._plotly import graph_objects
+from optuna_perfpred.visualization._plotly import integer_ticks
 from optuna_perfpred.visualization._plotly import LEGEND_BELOW
 from optuna_perfpred.visualization._policy_info import _get_policy_info
 from optuna_perfpred.visualization._style import BLACK
@@ -74,7 +75,7 @@ def _draw(info: _PolicyInfo) -> go.Figure:
         column_widths=[0.4, 0.6],
     )
     figure.update_layout(title=info.title, template="plotly_white", legend=LEGEND_BELOW)
-    figure.update_xaxes(title="Trial", row=1, col=1)
+    figure.update_xaxes(title="Trial", **integer_ticks(info.rewards.numbers), row=1, col=1)
     figure.update_yaxes(title=REWARD_AXIS, range=[-0.02, 1.02], row=1, col=1)
     figure.add_traces(list(_rewards(info)), rows=1, cols=1)
     figure.update_xaxes(title="Position in the network", dtick=1, row=1, col=2)
@@ -90,7 +91,7 @@ def _rewards(info: _PolicyInfo) -> Iterable[Any]:
         x=rewards.numbers,
         y=rewards.rewards,
         mode="markers",
-        marker={"color": BLUE, "size": 4, "opacity": 0.4},
+        marker={"color": BLUE, "size": dot_size(len(rewards.numbers)), "opacity": 0.4},
         name="reward",
     )
     yield go.Scatter(
@@ -129,13 +130,13 @@ def _graph(info: _PolicyInfo) -> Iterable[Any]:
         line={"color": VERMILLION, "width": 4},
         name=GREEDY,
     )
-    largest = max(node.count for node in info.nodes)
+    largest = max(node.n_trials for node in info.nodes)
     yield go.Scatter(
         x=[node.position for node in info.nodes],
         y=[node.row for node in info.nodes],
         mode="markers",
         marker={
-            "size": [node_size(node.count, largest) for node in info.nodes],
+            "size": [node_size(node.n_trials, largest) for node in info.nodes],
             "color": [node.q_value for node in info.nodes],
             "colorscale": COLOR_MAP,
             "colorbar": {"title": "Q"},
@@ -145,7 +146,7 @@ def _graph(info: _PolicyInfo) -> Iterable[Any]:
                 "width": [2.5 if node.is_greedy else 0.5 for node in info.nodes],
             },
         },
-        customdata=[(info.layers[node.row], node.count) for node in info.nodes],
+        customdata=[(info.layers[node.row], node.n_trials) for node in info.nodes],
         hovertemplate=(
             "Layer %{x}: %{customdata[0]}<br>Q = %{marker.color:.3f}, chosen in "
             "%{customdata[1]} trials<extra></extra>"
@@ -154,11 +155,16 @@ def _graph(info: _PolicyInfo) -> Iterable[Any]:
     )
 
 
+def dot_size(n: int) -> float:
+    """Give the diameter of one of many dots in pixels or points."""
+    return max(3.0, 8.0 - math.log2(max(1, n)) / 2.0)
+
+
 def node_size(count: int, largest: int) -> float:
     """Give the diameter of a dot in pixels or points, its area by the number of trials."""
     return 5.0 + 13.0 * math.sqrt(count / largest)
 
 
 def _width(edge: _EdgeInfo, info: _PolicyInfo) -> float:
-    share = edge.count / max(other.count for other in info.edges)
+    share = edge.n_trials / max(other.n_trials for other in info.edges)
     return _WIDTHS[min(len(_WIDTHS) - 1, int(share * len(_WIDTHS)))]

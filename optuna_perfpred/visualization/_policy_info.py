@@ -4,6 +4,7 @@ from bisect import bisect_left
 from bisect import bisect_right
 from bisect import insort
 from collections import Counter
+from collections import defaultdict
 from itertools import pairwise
 from typing import Any
 from typing import NamedTuple
@@ -13,6 +14,7 @@ import numpy as np
 
 from optuna_perfpred.samplers import QLearningSampler
 from optuna_perfpred.visualization._studies import check_single_objective
+from optuna_perfpred.visualization._studies import of_study
 from optuna_perfpred.visualization._thinning import evenly
 
 
@@ -55,24 +57,24 @@ class _NodeInfo(NamedTuple):
         position: Its number in the network, from 1.
         row: The place of the layer in ``layers`` of the graph.
         q_value: The mean of its Q-values, weighted by how often it was chosen in each state.
-        count: How many trials chose it.
+        n_trials: How many trials chose it.
         is_greedy: Whether the greedy network has it.
     """
 
     position: int
     row: int
     q_value: float
-    count: int
+    n_trials: int
     is_greedy: bool
 
 
 class _EdgeInfo(NamedTuple):
-    """A layer that follows another one: the position and row of the former, and of the latter."""
+    """How many trials have a layer follow another one, of which position and row are told."""
 
     position: int
     row: int
     next_row: int
-    count: int
+    n_trials: int
 
 
 class _PolicyInfo(NamedTuple):
@@ -90,7 +92,7 @@ def _get_policy_info(study: Study, sampler: QLearningSampler) -> _PolicyInfo:
     check_single_objective(study)
     if not isinstance(sampler, QLearningSampler):
         raise ValueError(f"`sampler` must be a QLearningSampler, but got {sampler!r}.")
-    title = f"What Q-learning has learned in {study.study_name}"
+    title = f"What Q-learning has learned{of_study(study.study_name)}"
     with sampler._lock:
         lessons = list(sampler._learner_of(study)._lessons)
     if not lessons:
@@ -110,7 +112,7 @@ def _read_rewards(lessons: Sequence[Lesson], sampler: QLearningSampler) -> _Rewa
         insort(values, lesson.value)
         ties = bisect_left(values, lesson.value) + bisect_right(values, lesson.value)
         rewards.append(ties / (2 * len(values)))
-    window = max(5, len(lessons) // 20)
+    window = max(10, len(lessons) // 20)
     sums = np.concatenate([[0.0], np.cumsum(rewards)])
     ends = np.arange(1, len(sums))
     starts = np.maximum(0, ends - window)
@@ -132,7 +134,7 @@ def _read_graph(
     space = sampler._space
     # By position and layer: in how many trials, and the sum of its Q-values there.
     counts: Counter[tuple[int, str]] = Counter()
-    sums: Counter[tuple[int, str]] = Counter()
+    sums: defaultdict[tuple[int, str], float] = defaultdict(float)
     follows: Counter[tuple[int, str, str]] = Counter()
     for lesson in lessons:
         names = [str(layer) for layer in lesson.layers]
@@ -158,7 +160,7 @@ def _read_graph(
             position=position,
             row=row_of[name],
             q_value=q_value,
-            count=counts[position, name],
+            n_trials=counts[position, name],
             is_greedy=position <= len(greedy_names) and greedy_names[position - 1] == name,
         )
         for (position, name), q_value in sorted(q_values.items())

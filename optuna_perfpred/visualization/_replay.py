@@ -90,11 +90,10 @@ def _draw(info: _ReplayInfo) -> go.Figure:
                     x=[speed_up for speed_up, _ in pruner.repeats],
                     y=square_roots(min(limit, regret) for _, regret in pruner.repeats),
                     mode="markers",
-                    marker={"color": color, "symbol": symbol, "size": 5, "opacity": 0.5},
+                    marker={"color": color, "symbol": symbol, "size": 7, "opacity": 0.6},
                     customdata=[regret for _, regret in pruner.repeats],
-                    hovertemplate=f"{pruner.name}: %{{x:.3g}} times, %{{customdata:.4g}}",
+                    hovertemplate="%{x:.3g} times, regret %{customdata:.4g}<extra></extra>",
                     legendgroup=pruner.name,
-                    name=pruner.name,
                     showlegend=False,
                 )
             )
@@ -102,29 +101,27 @@ def _draw(info: _ReplayInfo) -> go.Figure:
             graph_objects().Scatter(
                 x=[pruner.speed_up],
                 y=square_roots([min(limit, pruner.regret)]),
-                mode="markers+text",
+                mode="markers",
                 marker={
                     "color": color,
                     "symbol": symbol,
                     "size": 13,
                     "line": {"color": BLACK, "width": 1},
                 },
-                text=[label_of(pruner)],
-                textposition="top center" if pruner.regret < limit else "bottom center",
-                hovertemplate=f"{described(pruner)}<extra></extra>",
+                hovertemplate=f"{_described(pruner)}<extra></extra>",
                 legendgroup=pruner.name,
-                name=pruner.name,
+                name=label_of(pruner),
             )
         )
     return figure
 
 
 def label_of(pruner: _PrunerInfo) -> str:
-    """Name a pruner at its mark."""
+    """Name a pruner in the legend."""
     return pruner.name if math.isfinite(pruner.regret) else f"{pruner.name} (∞)"
 
 
-def described(pruner: _PrunerInfo) -> str:
+def _described(pruner: _PrunerInfo) -> str:
     """Give a pruner's numbers in words."""
     return (
         f"{pruner.name}: {pruner.speed_up:.3g} times faster, regret {pruner.regret:.4g} IQR, "

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from typing import TYPE_CHECKING
 
 from optuna_perfpred.replay import ReplayReport
+from optuna_perfpred.visualization._studies import of_study
 
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def _get_replay_info(
         for name, report in named.items()
     ]
     return _ReplayInfo(
-        title=f"What pruners save and lose in {studies}" if studies else "Replays",
+        title=f"What pruners save and lose{of_study(studies)}",
         pruners=pruners,
         message=None if pruners else "There is no report of a replay.",
     )

@@ -12,6 +12,7 @@ from optuna_perfpred.samplers._known import REUSED
 from optuna_perfpred.visualization._decisions import is_by_wrapped_pruner
 from optuna_perfpred.visualization._decisions import read_decision
 from optuna_perfpred.visualization._studies import check_single_objective
+from optuna_perfpred.visualization._studies import of_study
 from optuna_perfpred.visualization._thinning import evenly
 
 
@@ -70,7 +71,7 @@ class _SavingsInfo(NamedTuple):
 
 def _get_savings_info(study: Study) -> _SavingsInfo:
     check_single_objective(study)
-    title = f"Steps trained and saved in {study.study_name}"
+    title = f"Steps trained and saved{of_study(study.study_name)}"
     spent = read_spent(study.get_trials(deepcopy=False))
     if not spent:
         message = "No trial has finished yet that has reported an intermediate value."

@@ -5,6 +5,7 @@ from typing import Any
 from typing import TYPE_CHECKING
 
 import numpy as np
+from optuna.storages._base import DEFAULT_STUDY_NAME_PREFIX
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
@@ -37,6 +38,11 @@ def check_single_objective(study: Study) -> None:
 def maximizes(study: Study) -> bool:
     """Whether larger values are better."""
     return study.direction == StudyDirection.MAXIMIZE
+
+
+def of_study(study_name: str) -> str:
+    """Name the study in a title, if it was given a name."""
+    return "" if study_name.startswith(DEFAULT_STUDY_NAME_PREFIX) else f" of {study_name}"
 
 
 def metric_name(study: Study) -> str:

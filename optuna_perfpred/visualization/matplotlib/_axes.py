@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
 from typing import TYPE_CHECKING
 
 from optuna_perfpred.visualization._imports import import_to_plot
@@ -12,9 +11,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from matplotlib.axes import Axes
+    import numpy as np
+    import numpy.typing as npt
 
 
-def new_axes(n_columns: int = 1) -> Any:
+def new_axes(n_columns: int = 1) -> npt.NDArray[np.object_]:
     """Make a figure of pyplot, or tell which extra has matplotlib.
 
     Args:
@@ -31,7 +32,14 @@ def new_axes(n_columns: int = 1) -> Any:
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(visible=True, color="#dddddd", linewidth=0.6)
         ax.set_axisbelow(True)
-    return axes[0]
+    row: npt.NDArray[np.object_] = axes[0]
+    return row
+
+
+def use_integers(ax: Axes) -> None:
+    """Write only integers at the horizontal axis."""
+    ticker = import_to_plot("matplotlib.ticker")
+    ax.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
 
 
 def say(ax: Axes, message: str) -> None:

@@ -124,7 +124,7 @@ def _draw_reliability(ax: Axes, info: _CalibrationInfo) -> None:
     above = [max(0.0, high - share) for high, share in zip(highs, shares, strict=True)]
     ax.errorbar(stated, shares, yerr=[below, above], fmt="o", color=BLUE, elinewidth=1.0)
     for x, y, one in zip(stated, highs, info.bins, strict=True):
-        ax.text(x, y + 0.01 * end, str(one.count), fontsize=8, ha="center", va="bottom")
+        ax.text(x, y + 0.01 * end, str(one.n), fontsize=8, ha="center", va="bottom")
     ticks = ticks_up_to(top)
     labels = [f"{tick:.4g}" for tick in ticks]
     ax.set_xticks(square_roots(ticks), labels)

@@ -13,6 +13,7 @@ from optuna_perfpred.visualization._style import GREY
 from optuna_perfpred.visualization.matplotlib._axes import legend_below
 from optuna_perfpred.visualization.matplotlib._axes import new_axes
 from optuna_perfpred.visualization.matplotlib._axes import say
+from optuna_perfpred.visualization.matplotlib._axes import use_integers
 
 
 if TYPE_CHECKING:
@@ -46,12 +47,13 @@ def plot_forecasts(study: Study) -> Axes:
 
 
 def _draw(info: _ForecastsInfo) -> Axes:
-    (ax,) = new_axes()
+    ax: Axes = new_axes()[0]
     ax.set_title(info.title)
     if info.message is not None:
         say(ax, info.message)
         return ax
     ax.set_xlabel("Step")
+    use_integers(ax)
     ax.set_ylabel(info.metric_label)
     if info.log:
         ax.set_yscale("log")

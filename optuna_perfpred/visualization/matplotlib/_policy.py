@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from optuna_perfpred.visualization._imports import import_to_plot
+from optuna_perfpred.visualization._policy import dot_size
 from optuna_perfpred.visualization._policy import GREEDY
 from optuna_perfpred.visualization._policy import node_size
 from optuna_perfpred.visualization._policy import REWARD_AXIS
@@ -16,6 +17,7 @@ from optuna_perfpred.visualization._style import ORANGE
 from optuna_perfpred.visualization._style import VERMILLION
 from optuna_perfpred.visualization.matplotlib._axes import new_axes
 from optuna_perfpred.visualization.matplotlib._axes import say_across
+from optuna_perfpred.visualization.matplotlib._axes import use_integers
 
 
 if TYPE_CHECKING:
@@ -68,12 +70,13 @@ def _draw_rewards(ax: Axes, info: _PolicyInfo) -> None:
     rewards = info.rewards
     ax.set_title(REWARDS)
     ax.set_xlabel("Trial")
+    use_integers(ax)
     ax.set_ylabel(REWARD_AXIS)
     ax.set_ylim(-0.02, 1.02)
     ax.scatter(
         rewards.numbers,
         rewards.rewards,
-        s=8,
+        s=dot_size(len(rewards.numbers)) ** 2,
         color=BLUE,
         alpha=0.4,
         linewidth=0,
@@ -91,14 +94,14 @@ def _draw_graph(ax: Axes, info: _PolicyInfo) -> None:
     ax.set_xticks(range(1, max(node.position for node in info.nodes) + 1))
     ax.set_yticks(range(len(info.layers)), info.layers)
     if info.edges:
-        most = max(edge.count for edge in info.edges)
+        most = max(edge.n_trials for edge in info.edges)
         ax.add_collection(
             collections.LineCollection(
                 [
                     [(edge.position, edge.row), (edge.position + 1, edge.next_row)]
                     for edge in info.edges
                 ],
-                linewidths=[0.4 + 3.6 * edge.count / most for edge in info.edges],
+                linewidths=[0.4 + 3.6 * edge.n_trials / most for edge in info.edges],
                 color=GREY,
                 alpha=0.5,
                 zorder=1,
@@ -106,11 +109,11 @@ def _draw_graph(ax: Axes, info: _PolicyInfo) -> None:
         )
     positions, rows = zip(*info.greedy, strict=True)
     ax.plot(positions, rows, color=VERMILLION, linewidth=3.0, zorder=2, label=GREEDY)
-    largest = max(node.count for node in info.nodes)
+    largest = max(node.n_trials for node in info.nodes)
     dots = ax.scatter(
         [node.position for node in info.nodes],
         [node.row for node in info.nodes],
-        s=[node_size(node.count, largest) ** 2 for node in info.nodes],
+        s=[node_size(node.n_trials, largest) ** 2 for node in info.nodes],
         c=[node.q_value for node in info.nodes],
         cmap=COLOR_MAP,
         edgecolors=[VERMILLION if node.is_greedy else GREY for node in info.nodes],

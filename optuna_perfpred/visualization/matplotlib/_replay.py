@@ -59,7 +59,7 @@ def plot_replay(
 
 def _draw(info: _ReplayInfo) -> Axes:
     ticker = import_to_plot("matplotlib.ticker")
-    (ax,) = new_axes()
+    ax: Axes = new_axes()[0]
     ax.set_title(info.title)
     if info.message is not None:
         say(ax, info.message)
@@ -81,10 +81,10 @@ def _draw(info: _ReplayInfo) -> Axes:
             ax.scatter(
                 [speed_up for speed_up, _ in pruner.repeats],
                 square_roots(min(limit, regret) for _, regret in pruner.repeats),
-                s=12,
+                s=22,
                 marker=marker,
                 color=color,
-                alpha=0.5,
+                alpha=0.6,
                 linewidth=0,
             )
         (place,) = square_roots([min(limit, pruner.regret)])

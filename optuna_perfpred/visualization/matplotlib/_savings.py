@@ -44,7 +44,7 @@ def plot_savings(study: Study) -> Axes:
 
 def _draw(info: _SavingsInfo) -> Axes:
     dates = import_to_plot("matplotlib.dates")
-    (ax,) = new_axes()
+    ax: Axes = new_axes()[0]
     if info.message is not None:
         ax.set_title(info.title)
         say(ax, info.message)
