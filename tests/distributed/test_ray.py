@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import suppress
 import os
 from pathlib import Path
 import signal
@@ -29,7 +30,7 @@ except ImportError:
 FILE = str(Path(__file__).with_name("cluster_objective.py"))
 HEARTBEAT = {"heartbeat_interval": 1, "grace_period": 3}
 PASSWORD = "pa55-of-ray"
-WAIT_SECONDS = 120.0
+WAIT_SECONDS = 240.0
 
 
 @pytest.fixture(scope="module")
@@ -171,10 +172,12 @@ def test_ctrl_c_leaves_no_trial_running(cluster, url, tmp_path):
         # There is no room for the third.
         wait_for(lambda: len(running_trials(url)) == 2 or script.poll() is not None)
         script.send_signal(signal.SIGINT)
-        assert script.wait(WAIT_SECONDS) == -signal.SIGINT, (tmp_path / "log").read_text()
+        with suppress(subprocess.TimeoutExpired):
+            script.wait(WAIT_SECONDS)
     finally:
         script.kill()
     told = (tmp_path / "log").read_text()
+    assert script.wait() == -signal.SIGINT, told
     assert "told to stop" in told
     assert "did not stop" not in told
     assert PASSWORD not in told
