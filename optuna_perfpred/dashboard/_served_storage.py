@@ -69,20 +69,8 @@ class ServedStorage(BaseStorage):
         """Give all studies, with our panels among their attributes."""
         studies = self.storage.get_all_studies()
         with self._lock:
-            self._panels = {
-                study._study_id: panels
-                for study in studies
-                if (panels := self._panels.get(study._study_id)) is not None
-                # Databases give the identifiers of deleted studies to new ones.
-                and panels.study_name == study.study_name
-            }
             panels_of = dict(self._panels)
-        return [
-            _with_panels(study, panels_of[study._study_id])
-            if study._study_id in panels_of
-            else study
-            for study in studies
-        ]
+        return [_with_panels(study, panels_of.get(study._study_id)) for study in studies]
 
     def get_all_trials(
         self,
@@ -125,18 +113,18 @@ class CachedDatabase(_CachedStorage):
         states: Container[TrialState] | None = None,
     ) -> list[FrozenTrial]:
         """Give the trials of a study as it is now."""
-        known = self._studies.get(study_id)
-        trials = list(known.trials.values()) if known is not None else []
-        # One that waits has no time yet.
-        trial = next((trial for trial in trials if trial.state.is_finished()), None)
+        with self._lock:
+            trials = self._studies[study_id].trials if study_id in self._studies else {}
+            # One that waits has no time yet.
+            trial = next((trial for trial in trials.values() if trial.state.is_finished()), None)
         if trial is not None and not self._is_there(trial):
             with self._lock:
                 self._studies.pop(study_id, None)
         return super().get_all_trials(study_id, deepcopy=deepcopy, states=states)
 
     def _is_there(self, trial: FrozenTrial) -> bool:
-        model = TrialModel
-        same = sqlalchemy.select(model.datetime_start).where(model.trial_id == trial._trial_id)
+        column = TrialModel.__table__.c
+        same = sqlalchemy.select(column.datetime_start).where(column.trial_id == trial._trial_id)
         with self._backend.engine.connect() as connection:
             found = connection.execute(same).all()
         return [started for (started,) in found] == [trial.datetime_start]
@@ -162,7 +150,10 @@ def _without_void(trial: FrozenTrial) -> FrozenTrial:
     return shown
 
 
-def _with_panels(study: FrozenStudy, panels: Panels) -> FrozenStudy:
+def _with_panels(study: FrozenStudy, panels: Panels | None) -> FrozenStudy:
+    # Databases give the identifiers of deleted studies to new ones.
+    if panels is None or panels.study_name != study.study_name:
+        return study
     notes = import_optuna_dashboard("optuna_dashboard._note")
     plots = import_optuna_dashboard("optuna_dashboard._custom_plot_data")
     attrs = dict(study.system_attrs)
