@@ -17,7 +17,15 @@ if TYPE_CHECKING:
 
 
 _FEW = 6
-LEGEND_BELOW = {"orientation": "h", "yanchor": "top", "y": -0.18, "xanchor": "left", "x": 0.0}
+# At the lower edge, whatever the height of the figure.
+LEGEND_BELOW = {
+    "orientation": "h",
+    "yref": "container",
+    "yanchor": "bottom",
+    "y": 0.01,
+    "xanchor": "left",
+    "x": 0.0,
+}
 
 
 def graph_objects() -> Any:

@@ -92,7 +92,7 @@ def _get_policy_info(study: Study, sampler: QLearningSampler) -> _PolicyInfo:
     check_single_objective(study)
     if not isinstance(sampler, QLearningSampler):
         raise ValueError(f"`sampler` must be a QLearningSampler, but got {sampler!r}.")
-    title = f"What Q-learning has learned{of_study(study.study_name)}"
+    title = f"What Q-learning has learned from trials{of_study(study.study_name)}"
     with sampler._lock:
         lessons = list(sampler._learner_of(study)._lessons)
     if not lessons:

@@ -56,7 +56,7 @@ def _get_replay_info(
         for name, report in named.items()
     ]
     return _ReplayInfo(
-        title=f"What pruners save and lose{of_study(studies)}",
+        title=f"What pruners save and lose in replays{of_study(studies)}",
         pruners=pruners,
         message=None if pruners else "There is no report of a replay.",
     )

@@ -86,8 +86,7 @@ def _draw(info: _SavingsInfo) -> go.Figure:
                 x=info.times,
                 y=steps,
                 name=band,
-                # A single trial would have no area.
-                mode="lines" if len(steps) > 1 else "markers",
+                mode="lines",
                 line={"color": COLORS[band], "width": 1},
                 fillcolor=rgba(COLORS[band], ALPHA),
                 stackgroup="steps",

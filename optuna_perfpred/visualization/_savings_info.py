@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import timedelta
 from itertools import accumulate
 from typing import NamedTuple
 from typing import TYPE_CHECKING
@@ -57,7 +58,7 @@ class _SavingsInfo(NamedTuple):
     """The cumulative number of steps by band, at the end of each finished trial.
 
     Attributes:
-        times: The ends, ascending. Shape: ``(n,)``.
+        times: The start of the first trial and the ends of all, ascending. Shape: ``(n,)``.
         steps: The cumulative steps by band, those bands that have any. Each of shape ``(n,)``.
         audit: What the audit tells, as a sentence; empty if no trial was audited.
     """
@@ -71,8 +72,9 @@ class _SavingsInfo(NamedTuple):
 
 def _get_savings_info(study: Study) -> _SavingsInfo:
     check_single_objective(study)
-    title = f"Steps trained and saved{of_study(study.study_name)}"
-    spent = read_spent(study.get_trials(deepcopy=False))
+    title = f"Steps trained and saved in trials{of_study(study.study_name)}"
+    trials = study.get_trials(deepcopy=False)
+    spent = read_spent(trials)
     if not spent:
         message = "No trial has finished yet that has reported an intermediate value."
         return _SavingsInfo(title, [], {}, "", message)
@@ -86,9 +88,9 @@ def _get_savings_info(study: Study) -> _SavingsInfo:
     shown = evenly(range(len(spent)), _MAX_POINTS)
     return _SavingsInfo(
         title=title,
-        times=[spent[place].ended for place in shown],
+        times=[_start(trials, spent[0].ended), *(spent[place].ended for place in shown)],
         steps={
-            band: [total[place] for place in shown]
+            band: [0.0, *(total[place] for place in shown)]
             for band, total in totals.items()
             if total[-1] > 0.0 or band == TRAINED
         },
@@ -133,6 +135,13 @@ def describe_audit(audit: AuditReport) -> str:
             f"({low * audit.n_pruned:.0f} to {high * audit.n_pruned:.0f})"
         )
     return text + "."
+
+
+def _start(trials: Sequence[FrozenTrial], first_end: datetime) -> datetime:
+    starts = [t.datetime_start.replace(tzinfo=None) for t in trials if t.datetime_start]
+    start = min(starts, default=first_end)
+    # Trials added by hand start when they end; an area needs some width.
+    return start if start < first_end else first_end - timedelta(seconds=1)
 
 
 class _Remaining:

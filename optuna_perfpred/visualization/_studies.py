@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 
-# From this ratio of the largest value to what matters on, a linear axis shows only the former.
-_LOG_RATIO = 30.0
+_FAR_ABOVE = 30.0
 
 
 def check_single_objective(study: Study) -> None:
@@ -87,9 +86,10 @@ def finite(value: Any) -> float | None:
 def asks_for_log_axis(values: Iterable[float], *, maximize: bool) -> bool:
     """Whether values of the objective are better seen on a logarithmic axis.
 
-    So they are if all are positive and the largest is at least thirty times what matters: the
-    best value if it is minimized, the typical one if it is maximized. Accuracies that begin at
-    almost nothing do not count as several decades.
+    So they are if all are positive and a linear axis would show only the worst: if they are
+    minimized, over at least a decade, and half of them lie in the lowest tenth of the axis; or if
+    they are maximized and one is far above nine tenths of the others. Accuracies that begin at
+    almost nothing do not ask for it.
 
     Args:
         values:
@@ -101,8 +101,10 @@ def asks_for_log_axis(values: Iterable[float], *, maximize: bool) -> bool:
     array = array[np.isfinite(array)]
     if len(array) == 0 or array.min() <= 0.0:
         return False
-    matters = np.median(array) if maximize else array.min()
-    return bool(array.max() >= _LOG_RATIO * matters)
+    low, high = array.min(), array.max()
+    if maximize:
+        return bool(high >= _FAR_ABOVE * np.quantile(array, 0.9))
+    return bool(high >= 10.0 * low and np.median(array) <= low + 0.1 * (high - low))
 
 
 def axis_range(

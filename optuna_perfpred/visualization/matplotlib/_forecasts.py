@@ -72,6 +72,7 @@ def _draw(info: _ForecastsInfo) -> Axes:
             label=f"best value {info.best_value:.4g} (trial {info.best_number})",
             zorder=4,
         )
+    ax.margins(x=0.01)
     ax.autoscale_view()
     if info.value_range is not None:
         ax.set_ylim(info.value_range)

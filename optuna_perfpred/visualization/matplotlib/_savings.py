@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import textwrap
-from typing import Any
 from typing import TYPE_CHECKING
 
 from optuna_perfpred.visualization._imports import import_to_plot
@@ -57,15 +56,16 @@ def _draw(info: _SavingsInfo) -> Axes:
     ax.set_xlabel("Time")
     ax.set_ylabel("Steps, cumulative")
     ticker = import_to_plot("matplotlib.ticker")
+    ax.yaxis.set_major_locator(ticker.MaxNLocator(integer=True))
     ax.yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:,.0f}"))
-    times = dates.date2num(info.times)
-    if len(times) > 1:
-        colors = [COLORS[band] for band in info.steps]
-        ax.stackplot(
-            times, *info.steps.values(), labels=list(info.steps), colors=colors, alpha=ALPHA
-        )
-    else:
-        _draw_one_trial(ax, times, info)
+    colors = [COLORS[band] for band in info.steps]
+    ax.stackplot(
+        dates.date2num(info.times),
+        *info.steps.values(),
+        labels=list(info.steps),
+        colors=colors,
+        alpha=ALPHA,
+    )
     ax.xaxis_date()
     locator = dates.AutoDateLocator()
     ax.xaxis.set_major_locator(locator)
@@ -73,11 +73,3 @@ def _draw(info: _SavingsInfo) -> Axes:
     ax.set_ylim(bottom=0.0)
     legend_below(ax)
     return ax
-
-
-def _draw_one_trial(ax: Axes, times: Any, info: _SavingsInfo) -> None:
-    """Draw a bar: a single trial would have no area."""
-    bottom = 0.0
-    for band, (steps,) in info.steps.items():
-        ax.bar(times, steps, 1e-6, bottom=bottom, color=COLORS[band], alpha=ALPHA, label=band)
-        bottom += steps
