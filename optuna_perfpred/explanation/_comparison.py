@@ -11,6 +11,7 @@ from optuna_perfpred.explanation._evidence import RuleEvidence
 from optuna_perfpred.explanation._explanation import NearTrial
 from optuna_perfpred.explanation._explanation import Standing
 from optuna_perfpred.explanation._others import Others
+from optuna_perfpred.pruners._assessment import RelativeAssessment
 from optuna_perfpred.pruners._stopping_rule import relative_chance
 from optuna_perfpred.visualization._decisions import read_decision
 
@@ -49,6 +50,7 @@ def compare(
     others = Others.of(moment.finished, evidence.training_set, len(evidence.curve))
     last = others.curves[:, -1]
     told: dict[str, Any] = {
+        "horizon": int(evidence.training_set.steps[-1]),
         "standing": Standing(
             value=sign * float(evidence.curve[-1]),
             n_others=len(last),
@@ -59,7 +61,7 @@ def compare(
     }
     if not isinstance(evidence, RuleEvidence):
         told["scale"] = "value"
-    elif chance is not None:
+    elif chance is not None and isinstance(evidence.assessment, RelativeAssessment):
         situation = evidence.situation
         told["relative_chance"] = float(
             relative_chance(chance, situation.remaining, situation.n_finished)

@@ -72,11 +72,11 @@ _FORECAST = (
 _PARAMETERS = ("rank_of_nearest", "distance_to_best")
 
 GROUPS = {
-    "its distance from the best value": _FROM_BEST,
-    "its place among the curves": _PLACE,
-    "its trend": _TREND,
-    "its noise": _NOISE,
-    "the regression on its curve": _FORECAST,
+    "its distance from the value to beat": _FROM_BEST,
+    "its place among their curves": _PLACE,
+    "the trend of its curve": _TREND,
+    "the noise of its curve": _NOISE,
+    "how a regression continues its curve": _FORECAST,
 }
 """What the features of a stopping rule tell of a trial's curve, in plain words.
 
@@ -156,7 +156,7 @@ class RuleEvidence:
             replaced = ~mixed.of_curve[:, part]
             rows[np.ix_(replaced, of_part)] = described[mixed.others[replaced]][:, of_part]
         # The parameters also count in the regression: there the curve is one part, they another.
-        forecast = self.parts.index("the regression on its curve")
+        forecast = self.parts.index("how a regression continues its curve")
         whose = np.where(mixed.of_curve[:, forecast], len(others.records), mixed.others)
         known: dict[tuple[int, frozenset[tuple[str, float | str]]], npt.NDArray[np.float64]] = {}
         for row, who, configuration in zip(rows, whose, mixed.configurations, strict=True):
@@ -211,7 +211,7 @@ class PredictorEvidence:
     predictor: CurvePredictor
     sign: float
 
-    parts = ("its value so far", "the course of its curve")
+    parts = ("its value then", "the course of its curve")
 
     def foresee(self, others: Others, mixed: Mixed) -> npt.NDArray[np.float64]:
         """Tell what would be foreseen of mixtures of the trial and others. Shape: ``(m,)``."""

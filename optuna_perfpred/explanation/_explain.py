@@ -127,6 +127,8 @@ def explain(
             trial,
             decision,
             judged_at=None if moment is None else moment.step,
+            stops=moment is not None and moment.stops,
+            horizon=numbers.get("horizon"),
             best_before=best_of(before_end, sign),
             sign=sign,
         ),

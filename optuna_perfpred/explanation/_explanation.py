@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from optuna_perfpred.explanation._contributions import Contribution
 
 
-_N_LISTED = 5
+# With these, all is told in 15 lines.
+_N_LISTED = 4
+# Of all effects, what is less than this share is not worth a line.
 _LEAST_SHARE = 0.02
 
 
@@ -104,6 +106,8 @@ class Explanation:
             The bounds that hold the final value with a probability of 90 %.
         predicted_step:
             The step for which the value is predicted; :obj:`None` for the end.
+        horizon:
+            The last step of a full curve, or of the rung of f-Hyperband that decided.
         probability_of_beating_best:
             The probability of beating the best value, or what a rung of f-Hyperband asks for.
         relative_chance:
@@ -142,6 +146,7 @@ class Explanation:
     predicted_value: float | None = None
     predicted_std: float | None = None
     predicted_step: int | None = None
+    horizon: int | None = None
     probability_of_beating_best: float | None = None
     relative_chance: float | None = None
     best_value: float | None = None
@@ -203,15 +208,15 @@ class Explanation:
         listed = listed[:_N_LISTED]
         rest = math.fsum(c.effect for c in self.contributions if c not in listed)
         if self.scale == "value":
-            title = f"What made the forecast differ from {self.typical:.4g}, theirs on average:"
+            title = f"What changed the forecast from theirs, {self.typical:.4g} on average:"
             told = [(str(c), f"{c.effect:+.3g}") for c in listed]
             told_rest = f"{rest:+.3g}"
         else:
             chance = 100.0 * float(special.expit(self.typical))
-            title = f"What changed its odds from those of a typical one ({chance:.2g} %):"
+            title = f"What changed its odds from those of a typical one of them ({chance:.2g} %):"
             told = [(str(c), _factor(c.effect)) for c in listed]
             told_rest = _factor(rest)
-        if len(listed) < len(self.contributions):
+        if abs(rest) > _LEAST_SHARE * total:
             told.append(("all else", told_rest))
         width = max(len(effect) for _, effect in told)
         return [title, *(f"  {effect:<{width}}  {name}" for name, effect in told)]

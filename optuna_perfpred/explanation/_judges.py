@@ -13,6 +13,7 @@ from optuna_perfpred.history import read_curve
 from optuna_perfpred.predictors._base import fill_gaps
 from optuna_perfpred.predictors._base import observed_lengths
 from optuna_perfpred.pruners import FastHyperbandPruner
+from optuna_perfpred.pruners._assessment import RelativeAssessment
 from optuna_perfpred.pruners._rule_assessor import RuleAssessor
 from optuna_perfpred.pruners._rung_assessment import RungAssessment
 from optuna_perfpred.pruners._rung_forecasts import RuleForecasts
@@ -42,6 +43,7 @@ class RuleJudge:
     rule: StoppingRule
     assessor: RuleAssessor
     feature_attrs: Sequence[str]
+    confidence: float
 
     def judge(
         self, finished: FinishedTrials, trial: FrozenTrial, time: datetime
@@ -54,6 +56,10 @@ class RuleJudge:
         configuration = read_configuration(trial, self.feature_attrs)
         return RuleEvidence(assessment, configuration, situation, self.rule)
 
+    def stops(self, assessment: Assessment) -> bool:
+        """Whether the pruner stops a trial of which this is foreseen."""
+        return assessment.probability < 1.0 - self.confidence
+
 
 @dataclass(frozen=True)
 class PredictorJudge:
@@ -62,6 +68,7 @@ class PredictorJudge:
     assessor: ForecastAssessor
     sign: float
     feature_attrs: Sequence[str]
+    confidence: float
 
     def judge(
         self, finished: FinishedTrials, trial: FrozenTrial, time: datetime
@@ -72,6 +79,10 @@ class PredictorJudge:
         if assessment is None or models is None:
             return None
         return _evidence_of(assessment, models, trial, self.sign, self.feature_attrs)
+
+    def stops(self, assessment: Assessment) -> bool:
+        """Whether the pruner stops a trial of which this is foreseen."""
+        return assessment.probability < 1.0 - self.confidence
 
 
 @dataclass(frozen=True)
@@ -103,9 +114,8 @@ class RungJudge:
         attrs = pruner._feature_attrs
         if not isinstance(assessment, RungAssessment) and assessor.of_all is not None:
             assert isinstance(pruner._predictor, StoppingRule)
-            return RuleJudge(pruner._predictor, assessor.of_all, attrs).judge(
-                finished, trial, time
-            )
+            judge = RuleJudge(pruner._predictor, assessor.of_all, attrs, pruner._confidence)
+            return judge.judge(finished, trial, time)
         asked = assessor.question(finished, trial, rung, results)
         if assessment is None or asked is None:
             return None
@@ -127,6 +137,13 @@ class RungJudge:
             log_ratio=assessor.forecasts.log_ratio(question),
         )
 
+    def stops(self, assessment: Assessment) -> bool:
+        """Whether the pruner stops a trial of which this is foreseen."""
+        # Of what will hardly be promoted, it tells only if it will not.
+        return not isinstance(assessment, RelativeAssessment) or self.assessor.will_hardly_win(
+            assessment
+        )
+
 
 Judge = RuleJudge | PredictorJudge | RungJudge
 
@@ -143,8 +160,8 @@ def make_judge(
     assessor = pruner._new_assessor(study)
     if isinstance(assessor, RuleAssessor):
         assert isinstance(pruner._predictor, StoppingRule)
-        return RuleJudge(pruner._predictor, assessor, pruner._feature_attrs)
-    return PredictorJudge(assessor, sign, pruner._feature_attrs)
+        return RuleJudge(pruner._predictor, assessor, pruner._feature_attrs, pruner._confidence)
+    return PredictorJudge(assessor, sign, pruner._feature_attrs, pruner._confidence)
 
 
 def _evidence_of(

@@ -39,11 +39,14 @@ class Moment(NamedTuple):
             The trials that had ended.
         evidence:
             What was foreseen, and from what.
+        stops:
+            Whether a pruner stops the trial by that.
     """
 
     step: int
     finished: FinishedTrials
     evidence: Evidence
+    stops: bool
 
 
 def find_moment(
@@ -69,18 +72,26 @@ def find_moment(
 
     Returns:
         What was foreseen at the decision. Without one, at the last step; of a completed trial,
-        at the step at which it came closest to being stopped. :obj:`None` if nothing was.
+        where it would have been stopped first, or came closest to that. :obj:`None` if nothing
+        was.
     """
     closest: Moment | None = None
     for step in _steps(pruner, judge, trial, decided_at):
         time = time_of_report(trial, step)
         finished = known.at(time, trial.number)
         evidence = judge.judge(finished, _as_of(trial, step), time)
-        if evidence is not None and (
+        if evidence is None:
+            continue
+        assessment = evidence.assessment
+        stops = judge.stops(assessment)
+        if (
             closest is None
-            or evidence.assessment.probability < closest.evidence.assessment.probability
+            or stops
+            or (assessment.probability < closest.evidence.assessment.probability)
         ):
-            closest = Moment(step, finished, evidence)
+            closest = Moment(step, finished, evidence, stops)
+        if stops:
+            break
     return closest
 
 

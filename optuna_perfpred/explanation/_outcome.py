@@ -3,8 +3,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from optuna.pruners._successive_halving import _completed_rung_key
 from optuna.trial import TrialState
 
+from optuna_perfpred.pruners._assessment import AUDIT
 from optuna_perfpred.visualization._decisions import is_by_wrapped_pruner
 
 
@@ -16,11 +18,17 @@ if TYPE_CHECKING:
     from optuna_perfpred.visualization._decisions import Decision
 
 
+# What Optuna names the results of rungs, but for their number.
+_RUNG = _completed_rung_key(0).rstrip("0")
+
+
 def tell_outcome(
     trial: FrozenTrial,
     decision: Decision | None,
     *,
     judged_at: int | None,
+    stops: bool,
+    horizon: int | None,
     best_before: CurveRecord | None,
     sign: float,
 ) -> str:
@@ -33,6 +41,11 @@ def tell_outcome(
             What a pruner has decided on it.
         judged_at:
             The step whose forecast is told, if there is one.
+        stops:
+            Whether a pruner stops the trial by that forecast.
+        horizon:
+            The step at which a full curve ends, or the rung that decided; :obj:`None` if it is
+            not known.
         best_before:
             The best of the trials that were complete before the trial ended.
         sign:
@@ -41,20 +54,25 @@ def tell_outcome(
     Returns:
         A sentence or two.
     """
-    if decision is not None and decision.audit:
+    by_wrapped = is_by_wrapped_pruner(trial)
+    if trial.user_attrs.get(AUDIT) and (by_wrapped or decision is not None):
         verdict = _verdict(trial, best_before, sign)
-        return f"It was let finish on purpose, to check this forecast, and {_end(trial)}{verdict}."
+        return f"It was let finish on purpose, to check this decision, and {_end(trial)}{verdict}."
+    found_again = ""
+    if judged_at is not None:
+        found_again = " By this forecast, found again, it would "
+        found_again += f"be stopped at step {judged_at}." if stops else "go on."
     if trial.state == TrialState.PRUNED:
-        return _pruned(trial, decision)
+        return _pruned(trial, decision, horizon) + (found_again if decision is None else "")
     if decision is not None:
         return f"It went on nevertheless and {_end(trial)}."
     if trial.state == TrialState.WAITING:
         return "It is waiting to be run."
     if judged_at is None:
         return f"It {_end(trial)}."
-    if trial.state == TrialState.COMPLETE:
-        return f"It was not stopped and {_end(trial)}. It came closest to it at step {judged_at}."
-    return f"It was not stopped and {_end(trial)}. This is foreseen of it at its last step."
+    if trial.state == TrialState.COMPLETE and not stops:
+        found_again = f" It came closest to that at step {judged_at}."
+    return f"It was not stopped and {_end(trial)}.{found_again}"
 
 
 def why_not_judged(trial: FrozenTrial, finished: FinishedTrials) -> str:
@@ -88,18 +106,26 @@ def best_of(finished: FinishedTrials, sign: float) -> CurveRecord | None:
     return max(feasible, key=lambda r: (sign * r.value, -r.number), default=None)
 
 
-def _pruned(trial: FrozenTrial, decision: Decision | None) -> str:
-    n = len(trial.intermediate_values)
-    after = f"after {n} report{'' if n == 1 else 's'}"
+def _pruned(trial: FrozenTrial, decision: Decision | None, horizon: int | None) -> str:
+    told = "It was pruned"
+    if trial.last_step is not None:
+        told += f" at step {trial.last_step}"
     if is_by_wrapped_pruner(trial):
-        forecast = "" if decision is None else "; the forecast alone would have let it go on"
-        return f"It was pruned at step {trial.last_step}, {after}{forecast}."
+        alone = "; the forecast alone would have let it go on" if decision is not None else ""
+        return f"{told}{alone}."
+    if decision is None and _ended_with_rung(trial):
+        return f"{told}, where successive halving did not promote it: no forecast is recorded."
     if decision is None:
-        return (
-            f"It was pruned {after}, but no forecast is recorded: another pruner did it, or the "
-            "objective itself."
-        )
-    return f"It was pruned at step {trial.last_step}, {after}."
+        return f"{told}, by another pruner or the objective itself: no forecast is recorded."
+    if horizon is None:
+        return f"{told}."
+    whole = "its rung" if decision.horizon is not None else "a full curve"
+    return f"{told}; {whole} ends at step {horizon}."
+
+
+def _ended_with_rung(trial: FrozenTrial) -> bool:
+    results = [v for key, v in trial.system_attrs.items() if key.startswith(_RUNG)]
+    return trial.last_step is not None and trial.intermediate_values[trial.last_step] in results
 
 
 def _end(trial: FrozenTrial) -> str:

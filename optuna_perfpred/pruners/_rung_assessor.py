@@ -108,7 +108,7 @@ class RungAssessor:
         """
         if self.of_all is not None:
             assessment = self.of_all.assess(finished, trial)
-            if assessment is not None and self._will_hardly_win(assessment):
+            if assessment is not None and self.will_hardly_win(assessment):
                 return assessment
             if rung.horizon is None:
                 return None
@@ -159,7 +159,8 @@ class RungAssessor:
         )
         return question, bar
 
-    def _will_hardly_win(self, assessment: RelativeAssessment) -> bool:
+    def will_hardly_win(self, assessment: RelativeAssessment) -> bool:
+        """Whether a trial is cut because it will hardly become the best of all."""
         least = min(1.0, _ODDS * (1.0 - self._confidence) / self._confidence)
         return assessment.relative_chance < least
 
