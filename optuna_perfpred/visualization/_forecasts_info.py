@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from optuna.trial import TrialState
 
+from optuna_perfpred.pruners._assessment import REASON
 from optuna_perfpred.visualization._curve_choice import choose_curves
 from optuna_perfpred.visualization._decisions import is_by_wrapped_pruner
 from optuna_perfpred.visualization._decisions import read_decision
@@ -97,21 +98,17 @@ class _ForecastsInfo(NamedTuple):
 def _get_forecasts_info(study: Study) -> _ForecastsInfo:
     check_single_objective(study)
     maximize = maximizes(study)
-    reported = [
-        trial
-        for trial in study.get_trials(
-            deepcopy=False,
-            states=(TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING),
-        )
-        if trial.intermediate_values
-    ]
+    trials = study.get_trials(
+        deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
+    )
+    reported = [trial for trial in trials if trial.intermediate_values]
     horizon = _horizon(reported)
     curves = [
         curve
         for trial in choose_curves(study, reported)
         if (curve := _read_curve(trial, horizon)) is not None
     ]
-    best = best_trial(study, reported)
+    best = best_trial(study, trials)
     seen = [value for curve in curves for value in curve.values]
     log = asks_for_log_axis(seen, maximize=maximize)
     predicted = [curve.forecast.values[1] for curve in curves if curve.forecast is not None]
@@ -163,7 +160,7 @@ def _read_curve(trial: FrozenTrial, horizon: int) -> _CurveInfo | None:
         steps=[step for step, _ in shown],
         values=[value for _, value in shown],
         forecast=_read_forecast(decision, at_decision, horizon),
-        reason=str(trial.user_attrs.get("perfpred:reason") or ""),
+        reason=str(trial.user_attrs.get(REASON) or ""),
     )
 
 
