@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 
 PREDICTIONS = "Predicted and final values"
-RELIABILITY = "How often it became the best (numbers: of how many forecasts)"
+RELIABILITY = "How often they became the best"
+STATED = "Stated probability (above the bars: how many forecasts)"
 NO_PREDICTIONS = "No forecast of a final value."
 NO_PROBABILITIES = "No stated probability\nwith a known outcome."
 EXACT = "as forecast"
@@ -124,7 +125,7 @@ def _draw_reliability(figure: Any, info: _CalibrationInfo) -> None:
         "tickvals": square_roots(ticks),
         "ticktext": [f"{tick:.4g}" for tick in ticks],
     }
-    figure.update_xaxes(title="Stated probability", **axis, row=1, col=2)
+    figure.update_xaxes(title=STATED, **axis, row=1, col=2)
     figure.update_yaxes(title="Share that did", **axis, row=1, col=2)
     figure.add_trace(_diagonal((0.0, square_roots([top])[0])), row=1, col=2)
     shares = square_roots(one.share for one in info.bins)

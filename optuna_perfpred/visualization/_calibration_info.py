@@ -107,9 +107,20 @@ def _get_calibration_info(study: Study | ReplayReport) -> _CalibrationInfo:
         n_predictions=len(predictions),
         bins=_read_bins(calibration),
         log=log,
-        value_range=axis_range(values, log=log),
+        value_range=axis_range([*values, *_ends_of_bars(shown)], log=log),
         message=None if predictions or calibration.count > 0 else message,
     )
+
+
+def _ends_of_bars(predictions: list[_PredictionInfo]) -> list[float]:
+    if len(predictions) > MAX_ERROR_BARS:
+        return []
+    return [
+        one.predicted + sign * one.std
+        for one in predictions
+        if one.std is not None
+        for sign in (-1.0, 1.0)
+    ]
 
 
 def _of_study(study: Study) -> tuple[list[_PredictionInfo], Calibration]:

@@ -127,9 +127,9 @@ def axis_range(
     if len(array) + len(wanted) == 0:
         return None
     if len(array) > 0:
-        # Three times the central four fifths hold all of any set of curves but its divergences.
+        # Curves begin far from where they end, but divergences are much farther.
         low, high = np.quantile(array, (0.1, 0.9))
-        reach = 3.0 * (high - low)
+        reach = 10.0 * (high - low)
         if reach > 0.0:
             inside = array[(array >= low - reach) & (array <= high + reach)]
             array = inside if len(inside) > 0 else array

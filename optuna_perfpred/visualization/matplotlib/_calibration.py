@@ -8,6 +8,7 @@ from optuna_perfpred.visualization._calibration import NO_PROBABILITIES
 from optuna_perfpred.visualization._calibration import PREDICTIONS
 from optuna_perfpred.visualization._calibration import RELIABILITY
 from optuna_perfpred.visualization._calibration import reliability_limit
+from optuna_perfpred.visualization._calibration import STATED
 from optuna_perfpred.visualization._calibration_info import _get_calibration_info
 from optuna_perfpred.visualization._calibration_info import COLORS
 from optuna_perfpred.visualization._calibration_info import MAX_ERROR_BARS
@@ -111,7 +112,7 @@ def _draw_reliability(ax: Axes, info: _CalibrationInfo) -> None:
     if not info.bins:
         say(ax, NO_PROBABILITIES)
         return
-    ax.set_xlabel("Stated probability")
+    ax.set_xlabel(STATED)
     ax.set_ylabel("Share that did")
     top = reliability_limit(info)
     (end,) = square_roots([top])
