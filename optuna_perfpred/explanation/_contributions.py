@@ -81,6 +81,7 @@ def find_contributions(
     n_curve = len(evidence.parts)
     n_walks = min(_N_OTHERS, max(2, _MAX_FORECASTS // (2 * (n_curve + len(keys) + 1))))
     some = others.some(n_walks)
+    n_walks -= n_walks % len(some.records)  # Each of them counts the same.
 
     def foresee(
         own: npt.NDArray[np.bool_], whose: npt.NDArray[np.intp]

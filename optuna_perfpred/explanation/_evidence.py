@@ -69,7 +69,7 @@ _FORECAST = (
     "highest_forecast_score",
     "mean_forecast_score",
 )
-_PARAMETERS = ("rank_of_nearest", "distance_to_best")
+OF_PARAMETERS = ("rank_of_nearest", "distance_to_best")
 
 GROUPS = {
     "its distance from the value to beat": _FROM_BEST,
@@ -80,10 +80,11 @@ GROUPS = {
 }
 """What the features of a stopping rule tell of a trial's curve, in plain words.
 
-All other features tell of its parameters, or of the study, where all trials are alike.
+Those in :data:`OF_PARAMETERS` tell of its parameters; all others of the study, in which trials
+are alike at the same step.
 """
 # Recomputed where a trial has other parameters, or its parameters another curve.
-_OF_BOTH = np.isin(FEATURE_NAMES, _FORECAST + _PARAMETERS)
+_OF_BOTH = np.isin(FEATURE_NAMES, _FORECAST + OF_PARAMETERS)
 
 
 class Mixed(NamedTuple):

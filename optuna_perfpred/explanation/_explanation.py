@@ -218,6 +218,8 @@ class Explanation:
             told_rest = _factor(rest)
         if abs(rest) > _LEAST_SHARE * total:
             told.append(("all else", told_rest))
+        if not told:
+            return ["Nothing in its curve or its parameters makes it differ from them."]
         width = max(len(effect) for _, effect in told)
         return [title, *(f"  {effect:<{width}}  {name}" for name, effect in told)]
 

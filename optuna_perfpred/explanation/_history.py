@@ -83,14 +83,15 @@ def time_of_report(trial: FrozenTrial, step: int | None = None) -> datetime:
             A step at which it reported, or :obj:`None` for its end.
 
     Returns:
-        The time, without time zone. Of the last report, the trial's end, or now; of another one,
-        the part of the trial's duration that is the part of its reports.
+        The time, without time zone. Of the last report, the trial's end; of another one, the part
+        of the trial's duration that is the part of its reports.
     """
-    end = (trial.datetime_complete or datetime.now()).replace(tzinfo=None)
     reports = trial.intermediate_values
     if step is None or trial.datetime_start is None or step == trial.last_step:
-        return end
+        # All that is known of a running trial is known, whatever the clocks of others say.
+        return (trial.datetime_complete or datetime.max).replace(tzinfo=None)
     start = trial.datetime_start.replace(tzinfo=None)
+    end = (trial.datetime_complete or datetime.now()).replace(tzinfo=None)
     return start + sum(s <= step for s in reports) / len(reports) * (end - start)
 
 

@@ -37,8 +37,8 @@ def shapley(
         n_others:
             The number of other trials, at least 1.
         n_walks:
-            The number of orders, each of which is also reversed. If the number of others divides
-            it, each of these counts the same.
+            The number of orders, each of which is also reversed: a multiple of the number of
+            others, so that each of these counts the same.
 
     Returns:
         The mean of what is foreseen of the others, and the contributions of shape ``(n_parts,)``.
