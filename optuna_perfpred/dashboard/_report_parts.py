@@ -11,7 +11,7 @@ from optuna_perfpred.dashboard._words import duration
 from optuna_perfpred.dashboard._words import percent
 from optuna_perfpred.explanation import explain
 from optuna_perfpred.pruners._audit import audit_study
-from optuna_perfpred.visualization._decisions import read_decision
+from optuna_perfpred.pruners._recorded_decision import read_decision
 from optuna_perfpred.visualization._studies import best_trial
 from optuna_perfpred.visualization._studies import maximizes
 from optuna_perfpred.visualization._studies import metric_label

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from optuna.trial import TrialState
 
 from optuna_perfpred.pruners._audit import audit_study
+from optuna_perfpred.pruners._recorded_decision import finite
+from optuna_perfpred.pruners._recorded_decision import read_decision
 from optuna_perfpred.visualization import savings
-from optuna_perfpred.visualization._decisions import read_decision
 from optuna_perfpred.visualization._studies import best_trial
-from optuna_perfpred.visualization._studies import finite
 
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from optuna_perfpred.explanation._explanation import NearTrial
 from optuna_perfpred.explanation._explanation import Standing
 from optuna_perfpred.explanation._others import Others
 from optuna_perfpred.pruners._assessment import RelativeAssessment
+from optuna_perfpred.pruners._recorded_decision import read_decision
 from optuna_perfpred.pruners._stopping_rule import relative_chance
-from optuna_perfpred.visualization._decisions import read_decision
 
 
 if TYPE_CHECKING:

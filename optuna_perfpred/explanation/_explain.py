@@ -21,7 +21,7 @@ from optuna_perfpred.pruners import PerformancePredictionPruner
 from optuna_perfpred.pruners._assessment import REASON
 from optuna_perfpred.pruners._assessment import STEP
 from optuna_perfpred.pruners._fast_hyperband import CUT
-from optuna_perfpred.visualization._decisions import read_decision
+from optuna_perfpred.pruners._recorded_decision import read_decision
 
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from optuna_perfpred.explanation._moment import Moment
     from optuna_perfpred.history import FinishedTrials
     from optuna_perfpred.pruners._assessment import Assessment
-    from optuna_perfpred.visualization._decisions import Decision
+    from optuna_perfpred.pruners._recorded_decision import Decision
 
 
 # Log-odds that differ by less than this tell the same.

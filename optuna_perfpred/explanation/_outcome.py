@@ -7,7 +7,7 @@ from optuna.pruners._successive_halving import _completed_rung_key
 from optuna.trial import TrialState
 
 from optuna_perfpred.pruners._assessment import AUDIT
-from optuna_perfpred.visualization._decisions import is_by_wrapped_pruner
+from optuna_perfpred.pruners._recorded_decision import is_by_wrapped_pruner
 
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from optuna_perfpred.history import CurveRecord
     from optuna_perfpred.history import FinishedTrials
-    from optuna_perfpred.visualization._decisions import Decision
+    from optuna_perfpred.pruners._recorded_decision import Decision
 
 
 # What Optuna names the results of rungs, but for their number.

@@ -9,14 +9,14 @@ from optuna.trial import TrialState
 from scipy.stats import binomtest
 
 from optuna_perfpred.pruners._audit import audit_study
+from optuna_perfpred.pruners._recorded_decision import finite
+from optuna_perfpred.pruners._recorded_decision import forecast_horizon
+from optuna_perfpred.pruners._recorded_decision import read_decision
 from optuna_perfpred.replay import ReplayReport
 from optuna_perfpred.replay._calibration import Calibration
-from optuna_perfpred.visualization._decisions import forecast_horizon
-from optuna_perfpred.visualization._decisions import read_decision
 from optuna_perfpred.visualization._studies import asks_for_log_axis
 from optuna_perfpred.visualization._studies import axis_range
 from optuna_perfpred.visualization._studies import check_single_objective
-from optuna_perfpred.visualization._studies import finite
 from optuna_perfpred.visualization._studies import maximizes
 from optuna_perfpred.visualization._studies import metric_name
 from optuna_perfpred.visualization._studies import of_study

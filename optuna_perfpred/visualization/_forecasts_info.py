@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 from optuna.trial import TrialState
 
 from optuna_perfpred.pruners._assessment import REASON
+from optuna_perfpred.pruners._recorded_decision import is_by_wrapped_pruner
+from optuna_perfpred.pruners._recorded_decision import read_decision
 from optuna_perfpred.visualization._curve_choice import choose_curves
-from optuna_perfpred.visualization._decisions import is_by_wrapped_pruner
-from optuna_perfpred.visualization._decisions import read_decision
 from optuna_perfpred.visualization._studies import asks_for_log_axis
 from optuna_perfpred.visualization._studies import axis_range
 from optuna_perfpred.visualization._studies import best_trial
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from optuna.study import Study
     from optuna.trial import FrozenTrial
 
-    from optuna_perfpred.visualization._decisions import Decision
+    from optuna_perfpred.pruners._recorded_decision import Decision
 
 
 # What became of a trial, in the order in which they are drawn, and its colour.

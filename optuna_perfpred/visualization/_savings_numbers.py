@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from optuna.trial import TrialState
 
 from optuna_perfpred.pruners._audit import audit_study
+from optuna_perfpred.pruners._recorded_decision import finite
 from optuna_perfpred.visualization._savings_info import AUDITED
 from optuna_perfpred.visualization._savings_info import BANDS
 from optuna_perfpred.visualization._savings_info import describe_audit
@@ -15,7 +16,6 @@ from optuna_perfpred.visualization._savings_info import read_spent
 from optuna_perfpred.visualization._savings_info import TRAINED
 from optuna_perfpred.visualization._savings_info import WRAPPED
 from optuna_perfpred.visualization._studies import check_single_objective
-from optuna_perfpred.visualization._studies import finite
 
 
 if TYPE_CHECKING:

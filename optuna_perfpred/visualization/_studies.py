@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import math
 from typing import Any
 from typing import TYPE_CHECKING
 
@@ -8,6 +7,8 @@ import numpy as np
 from optuna.storages._base import DEFAULT_STUDY_NAME_PREFIX
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
+
+from optuna_perfpred.pruners._recorded_decision import finite
 
 
 if TYPE_CHECKING:
@@ -74,13 +75,6 @@ def best_trial(study: Study, trials: Iterable[FrozenTrial]) -> FrozenTrial | Non
     ]
     sign = 1.0 if maximizes(study) else -1.0
     return max(candidates, key=lambda trial: sign * (trial.value or 0.0), default=None)
-
-
-def finite(value: Any) -> float | None:
-    """Give a number as a float; :obj:`None` for all else, NaN and the infinities among it."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)
 
 
 def asks_for_log_axis(values: Iterable[float], *, maximize: bool) -> bool:

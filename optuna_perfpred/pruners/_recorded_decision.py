@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import math
 import re
+from typing import Any
 from typing import NamedTuple
 from typing import TYPE_CHECKING
 
@@ -10,7 +12,6 @@ from optuna_perfpred.pruners._assessment import PREDICTED_VALUE
 from optuna_perfpred.pruners._assessment import PROBABILITY_OF_BEATING_BEST
 from optuna_perfpred.pruners._assessment import REASON
 from optuna_perfpred.pruners._assessment import STEP
-from optuna_perfpred.visualization._studies import finite
 
 
 if TYPE_CHECKING:
@@ -85,3 +86,10 @@ def forecast_horizon(reason: str) -> int | None:
 def is_by_wrapped_pruner(trial: FrozenTrial) -> bool:
     """Whether the pruner that ours wraps has decided, be it beside a forecast."""
     return str(trial.user_attrs.get(REASON) or "").startswith(_WRAPPED)
+
+
+def finite(value: Any) -> float | None:
+    """Give a number as a float; :obj:`None` for all else, NaN and the infinities among it."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
