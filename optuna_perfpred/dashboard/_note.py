@@ -8,8 +8,10 @@ import re
 _BEGIN = "[//]: # (optuna-perfpred {}: written anew as trials end, write above or below it)"
 _END = "[//]: # (end of optuna-perfpred)"
 _BEGIN_LINE = re.escape(_BEGIN).replace(r"\{\}", r"(?P<digest>[0-9a-f]{12})")
+# Somebody may have deleted the end of one, which then does not reach to that of the next.
+_LINES = rf"(?:(?!{re.escape(_BEGIN.partition('{')[0])}).*\n)*?"
 _SECTION = re.compile(
-    rf"^{_BEGIN_LINE}[ \t]*\r?\n(?P<text>.*?)^{re.escape(_END)}[ \t]*$", re.MULTILINE | re.DOTALL
+    rf"^{_BEGIN_LINE}[ \t]*\r?\n(?P<text>{_LINES}){re.escape(_END)}[ \t]*\r?$", re.MULTILINE
 )
 
 
