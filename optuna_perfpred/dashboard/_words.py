@@ -82,7 +82,7 @@ def duration(hours: float) -> str:
     for unit, n_hours in (("hours", 1.0), ("minutes", 1 / 60)):
         if hours >= 2.0 * n_hours:
             return f"{hours / n_hours:.3g} {unit}"
-    return f"{3600.0 * hours:.2g} seconds"
+    return f"{3600.0 * hours:.0f} seconds"
 
 
 def percent(share: float) -> str:
