@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import logging
+import textwrap
+from typing import Any
 from typing import NamedTuple
 from typing import TYPE_CHECKING
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 _logger = logging.getLogger(__name__)
+# Characters below one of two plots in half a page.
+_WIDTH = 36
 
 
 class Drawing(NamedTuple):
@@ -88,3 +92,24 @@ def drawn(study: Study, choice: list[Drawing]) -> Iterator[tuple[Drawing, go.Fig
                 f"The figure {drawing.name} of study {study.study_name!r} could not be drawn: "
                 f"{type(error).__name__}: {error}"
             )
+
+
+def as_panel(figure: go.Figure) -> go.Figure:
+    """Fit a figure into the half page that optuna-dashboard has for it; gives the same object."""
+    # What stands below the title is told by the note, and would be cut off here.
+    title = (figure.layout.title.text or "").partition("<br>")[0]
+    figure.update_layout(
+        margin={"l": 60, "r": 20, "t": 70},
+        title={"text": title, "font": {"size": 15}, "x": 0.02},
+    )
+    figure.for_each_xaxis(_wrap_title)
+    figure.update_xaxes(title_font_size=12)
+    figure.update_yaxes(title_font_size=12)
+    figure.update_annotations(font_size=13)
+    return figure
+
+
+def _wrap_title(axis: Any) -> None:
+    text = axis.title.text or ""
+    if "<" not in text:
+        axis.title.text = "<br>".join(textwrap.wrap(text, _WIDTH))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from optuna_perfpred.dashboard._figures import as_panel
 from optuna_perfpred.dashboard._figures import drawings
 from optuna_perfpred.dashboard._figures import drawn
 from optuna_perfpred.dashboard._imports import import_optuna_dashboard
@@ -47,7 +48,7 @@ def publish_figures(study: Study) -> None:
     dashboard = import_optuna_dashboard()
     check_single_objective(study)
     for drawing, figure in drawn(study, drawings(study.sampler)):
-        dashboard.save_plotly_graph_object(study, figure, graph_object_id=drawing.name)
+        dashboard.save_plotly_graph_object(study, as_panel(figure), graph_object_id=drawing.name)
     text = as_markdown(tell(study))
     # Read and written at once, so that next to no edit in a browser can come between.
     dashboard.save_note(study, with_section(dashboard.get_note(study), text))

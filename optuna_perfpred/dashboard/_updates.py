@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import optuna
 
+from optuna_perfpred.dashboard._figures import as_panel
 from optuna_perfpred.dashboard._figures import drawings
 from optuna_perfpred.dashboard._figures import drawn
 from optuna_perfpred.dashboard._served_storage import Panels
@@ -96,7 +97,8 @@ class Updates:
         if self._seen.get(key) == seen:
             return
         figures = {
-            drawing.name: str(figure.to_json()) for drawing, figure in drawn(study, drawings())
+            drawing.name: str(as_panel(figure).to_json())
+            for drawing, figure in drawn(study, drawings())
         }
         note = as_markdown(tell(study))
         self._storage.set_panels(frozen._study_id, Panels(frozen.study_name, figures, note))

@@ -94,14 +94,14 @@ def percent(share: float) -> str:
 
 def _trials(study: Study, trials: Sequence[FrozenTrial]) -> str:
     counts = [
-        f"{n} {word}"
+        f"{n:,} {word}"
         for state, word in _STATES.items()
         if (n := sum(trial.state == state for trial in trials)) > 0
     ]
     now = f"{datetime.now():%Y-%m-%d %H:%M}"
     if not counts:
         return f"There is no trial yet ({now})."
-    text = f"{len(trials)} on {now}: {', '.join(counts)}."
+    text = f"{len(trials):,} on {now}: {', '.join(counts)}."
     best = best_trial(study, trials)
     if best is not None:
         text += f" The best value is {best.value:.4g}, of trial {best.number}."
@@ -115,7 +115,7 @@ def _saved(saved: Savings) -> str:
         return f"Nothing: {saved.steps_trained:,} steps were trained, and no trial was pruned."
     text = (
         f"{percent(saved.share)} of the training: {_n(saved.n_pruned, 'pruned trial')} of "
-        f"{saved.n_trials} spared about {saved.steps_saved:,} steps, "
+        f"{saved.n_trials:,} spared about {saved.steps_saved:,} steps, "
         f"{saved.steps_trained:,} were trained."
     )
     if saved.hours is not None and saved.hours_saved is not None:
@@ -166,14 +166,14 @@ def _audited(trials: Sequence[FrozenTrial], audit: AuditReport) -> tuple[str, tu
     text = (
         f"{_n(len(audited), 'trial')} would have been pruned, and was let finish to check the "
         if len(audited) == 1
-        else f"{len(audited)} trials would have been pruned, and were let finish to check the "
+        else f"{len(audited):,} trials would have been pruned, and were let finish to check the "
     )
     text += f"forecasts, which took {_n(audit.audit_steps, 'step')}."
     # What went wrong first, then the latest.
     order = sorted(audited, key=lambda trial: (trial.number not in wrong, -trial.number))
     items = [_audited_trial(trial, trial.number in wrong) for trial in order[:_MAX_LISTED]]
     if len(order) > _MAX_LISTED:
-        items.append(f"And {len(order) - _MAX_LISTED} more.")
+        items.append(f"And {len(order) - _MAX_LISTED:,} more.")
     return text, tuple(items)
 
 
