@@ -1,4 +1,4 @@
-"""The command ``optuna-perfpred``: replays of finished studies, and workers."""
+"""The command ``optuna-perfpred``: replays, workers, and what shows a study."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="optuna-perfpred",
         description="Tell what pruners would have saved on finished studies, and what lost; run "
-        "the workers of a study.",
+        "the workers of a study; show what was foreseen, saved and risked.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     command = commands.add_parser("replay", help="compare pruners on a finished study")
