@@ -153,9 +153,12 @@ def test_a_worker_that_fails_for_good_is_told(cluster, url, objective, reason):
 
 
 _SCRIPT = """
+import signal
 import sys
 from optuna_perfpred.distributed import run_on_ray
 
+# What is started in the background, as the tests may be, is born ignoring it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 run_on_ray(
     sys.argv[1], storage=sys.argv[2], study_name="study", n_workers=3, num_gpus=0.5,
     address=sys.argv[3],
