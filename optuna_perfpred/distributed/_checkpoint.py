@@ -14,11 +14,11 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna.trial import BaseTrial
 from optuna.trial import TrialState
 
+from optuna_perfpred._arguments import check_at_least
 from optuna_perfpred.distributed._checkpoint_file import DamagedError
 from optuna_perfpred.distributed._checkpoint_file import pack
 from optuna_perfpred.distributed._checkpoint_file import unpack
 from optuna_perfpred.distributed._folder_store import FolderStore
-from optuna_perfpred.pruners._arguments import check_at_least
 from optuna_perfpred.pruners._warn_once import WarnOnce
 
 

@@ -10,9 +10,9 @@ import time
 from typing import Any
 from typing import TYPE_CHECKING
 
+from optuna_perfpred._arguments import check_at_least
 from optuna_perfpred.distributed import _exit_codes
 from optuna_perfpred.distributed._worker import run_worker
-from optuna_perfpred.pruners._arguments import check_at_least
 
 
 if TYPE_CHECKING:

@@ -5,6 +5,7 @@ import os
 import traceback
 from typing import TYPE_CHECKING
 
+from optuna_perfpred._arguments import check_at_least
 from optuna_perfpred._redact import Redactor
 from optuna_perfpred._redact import shown
 from optuna_perfpred.distributed import _exit_codes
@@ -17,7 +18,6 @@ from optuna_perfpred.distributed._run import Limits
 from optuna_perfpred.distributed._run import WorkerRun
 from optuna_perfpred.distributed._signals import StopSignals
 from optuna_perfpred.distributed._storage import open_storage
-from optuna_perfpred.pruners._arguments import check_at_least
 
 
 if TYPE_CHECKING:

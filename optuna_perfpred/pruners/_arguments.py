@@ -4,7 +4,6 @@ from collections.abc import Sequence
 import math
 from typing import TYPE_CHECKING
 
-import numpy as np
 from optuna.study import Study
 from optuna.trial import TrialState
 
@@ -17,12 +16,6 @@ if TYPE_CHECKING:
 
     from optuna_perfpred.history import CurveRecord
     from optuna_perfpred.pruners._warn_once import WarnOnce
-
-
-def check_at_least(name: str, value: int, minimum: int) -> None:
-    """Raise a ValueError unless a value is an integer and large enough."""
-    if not isinstance(value, int | np.integer) or value < minimum:
-        raise ValueError(f"`{name}` must be an integer of at least {minimum}, but got {value!r}.")
 
 
 def check_decision(confidence: float, offset: float) -> None:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from optuna.pruners import HyperbandPruner
 from optuna.study import StudyDirection
 
+from optuna_perfpred._arguments import check_at_least
 from optuna_perfpred.history import FinishedTrialsReader
 from optuna_perfpred.history import PerStudy
 from optuna_perfpred.predictors import CurvePredictor
-from optuna_perfpred.pruners._arguments import check_at_least
 from optuna_perfpred.pruners._arguments import check_decision
 from optuna_perfpred.pruners._arguments import check_feature_attrs
 from optuna_perfpred.pruners._arguments import join_earlier_studies

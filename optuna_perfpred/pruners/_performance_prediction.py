@@ -12,11 +12,11 @@ from optuna.pruners._percentile import _is_first_in_interval_step
 from optuna.study import Study
 from optuna.study import StudyDirection
 
+from optuna_perfpred._arguments import check_at_least
 from optuna_perfpred.history import FinishedTrialsReader
 from optuna_perfpred.history import identify
 from optuna_perfpred.history import PerStudy
 from optuna_perfpred.predictors import CurvePredictor
-from optuna_perfpred.pruners._arguments import check_at_least
 from optuna_perfpred.pruners._arguments import check_decision
 from optuna_perfpred.pruners._arguments import check_feature_attrs
 from optuna_perfpred.pruners._arguments import join_earlier_studies

@@ -12,6 +12,7 @@ from optuna import Study
 from optuna.pruners import BasePruner
 from tqdm.auto import tqdm
 
+from optuna_perfpred._arguments import check_at_least
 from optuna_perfpred.replay._curves import load_curves
 from optuna_perfpred.replay._recording import read_recording
 from optuna_perfpred.replay._report import ReplayReport
@@ -111,10 +112,10 @@ def replay(
             trials can be replayed.
     """
     _check(study_or_curves, pruner, order=order, step_time=step_time, seed=seed, budget=budget)
-    _check_at_least_one("n_repeats", n_repeats)
-    _check_at_least_one("n_workers", n_workers)
+    check_at_least("n_repeats", n_repeats, 1)
+    check_at_least("n_workers", n_workers, 1)
     if n_trials is not None:
-        _check_at_least_one("n_trials", n_trials)
+        check_at_least("n_trials", n_trials, 1)
     study = study_or_curves if isinstance(study_or_curves, Study) else load_curves(study_or_curves)
     recording = read_recording(study, recorded_time=step_time == "recorded")
     step_budget = math.inf
@@ -190,8 +191,3 @@ def _check(
         raise ValueError(f"`seed` must be an integer of at least 0 or None, but got {seed=}.")
     if budget is not None and (not isinstance(budget, int | float) or not 0.0 < budget < math.inf):
         raise ValueError(f"`budget` must be a positive number or None, but got {budget=}.")
-
-
-def _check_at_least_one(name: str, value: Any) -> None:
-    if not isinstance(value, Integral) or value < 1:
-        raise ValueError(f"`{name}` must be an integer of at least 1, but got {value!r}.")

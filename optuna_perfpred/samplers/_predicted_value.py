@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from optuna.samplers import BaseSampler
 
+from optuna_perfpred._arguments import check_at_least
 from optuna_perfpred.history import PerStudy
-from optuna_perfpred.pruners._arguments import check_at_least
 from optuna_perfpred.samplers._predicted_study import Finishes
 from optuna_perfpred.samplers._predicted_study import PredictedStudy
 

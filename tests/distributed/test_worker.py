@@ -84,7 +84,6 @@ def test_a_journal_is_taken_and_its_want_of_a_heartbeat_told(place, log):
 
 
 def test_a_grpc_proxy_is_taken(tmp_path, log):
-    pytest.importorskip("grpc", reason='needs `pip install "optuna_perfpred[grpc]"`')
     from optuna.storages._grpc.server import make_server
 
     from tests.servers import free_port
