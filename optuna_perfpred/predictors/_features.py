@@ -65,7 +65,7 @@ class Standardizer:
 
     def __init__(self, X: npt.NDArray[np.float64], *, robust: bool) -> None:
         self._robust = robust
-        low, high = _extremes(X) if robust else (X.min(axis=0), X.max(axis=0))
+        low, high = extremes(X) if robust else (X.min(axis=0), X.max(axis=0))
         self._low: npt.NDArray[np.float64] = low
         self._high: npt.NDArray[np.float64] = high
         drawn_in = np.clip(X, low, high)
@@ -83,9 +83,10 @@ class Standardizer:
         return standardized
 
 
-def _extremes(
+def extremes(
     X: npt.NDArray[np.float64],
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Give the ends of each column without outliers, as :class:`Standardizer` draws them in."""
     q10, q90 = np.quantile(X, [0.1, 0.9], axis=0)
     margin = 3.0 * (q90 - q10)
     # With nearly all values equal there is no scale to judge an extreme by.
