@@ -139,7 +139,7 @@ def run(
             3,
             confidence=confidence,
             keep=variant.keep,
-            predictor=SequentialRegression() if ridge else StoppingRule(rule),
+            predictor=SequentialRegression("ridge") if ridge else StoppingRule(rule),
             warm_start=[] if earlier is None else [earlier],
         )
     report = replay(new, pruner, order="random", seed=seed, n_trials=n_trials)

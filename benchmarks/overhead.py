@@ -242,16 +242,16 @@ def print_replay(n_trials: int = 1000, n_steps: int = 50) -> None:
     )
     refit, slowest = time_refit(study.get_trials(deepcopy=False)[:200], n_steps)
     print(
-        f"One refit of `SequentialRegression()` on 200 trials, all {n_steps - 1} models: "
+        f"One refit of `SequentialRegression("ridge")` on 200 trials, all {n_steps - 1} models: "
         f"{refit:.3f} s; the longest that one decision waits for: {1000.0 * slowest:.1f} ms"
     )
 
 
 def time_refit(trials: list[optuna.trial.FrozenTrial], n_steps: int) -> tuple[float, float]:
-    """Give the seconds to fit all models of `SequentialRegression()`, and the slowest one."""
+    """Give the seconds to fit all models of `SequentialRegression("ridge")`, and the slowest one."""
     start = time.perf_counter()
     data = TrainingSet([read_record(trial) for trial in trials], sign=1.0)
-    predictor = SequentialRegression().fit(data.configurations, data.curves, data.finals)
+    predictor = SequentialRegression("ridge").fit(data.configurations, data.curves, data.finals)
     slowest = time.perf_counter() - start
     for length in range(1, n_steps):
         model_start = time.perf_counter()

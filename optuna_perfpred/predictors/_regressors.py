@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
+from typing import NamedTuple
 from typing import TYPE_CHECKING
 import warnings
 
@@ -17,7 +19,12 @@ from sklearn.model_selection import cross_val_predict
 from sklearn.model_selection import KFold
 from sklearn.model_selection import RandomizedSearchCV
 from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline
 from sklearn.svm import NuSVR
+
+from optuna_perfpred.predictors._kernel_ridge import FeatureWeights
+from optuna_perfpred.predictors._kernel_ridge import fit_rbf_kernel_ridge
+from optuna_perfpred.predictors._stack import fit_stack
 
 
 if TYPE_CHECKING:
@@ -35,21 +42,29 @@ _MAX_SVR_ITERATIONS = 100_000
 
 
 def fit_ridge(
-    X: npt.NDArray[np.float64], y: npt.NDArray[np.float64], **_: object
+    X: npt.NDArray[np.float64],
+    y: npt.NDArray[np.float64],
+    *,
+    squarable: npt.NDArray[np.bool_],
+    **_: object,
 ) -> FittedRegressor:
     """Fit ridge regression, its penalty chosen by the closed form of the leave-one-out error."""
-    return _fit_linear(X, y, np.logspace(-3.0, 4.0, 15))
+    return _fit_linear(X, y, np.logspace(-3.0, 4.0, 15), squarable)
 
 
 def fit_ols(
-    X: npt.NDArray[np.float64], y: npt.NDArray[np.float64], **_: object
+    X: npt.NDArray[np.float64],
+    y: npt.NDArray[np.float64],
+    *,
+    squarable: npt.NDArray[np.bool_],
+    **_: object,
 ) -> FittedRegressor:
     """Fit ordinary least squares.
 
     A penalty that is negligible for standardized features selects the solution of smallest norm
     where differences of curve values make the features collinear.
     """
-    return _fit_linear(X, y, np.array([1e-8]))
+    return _fit_linear(X, y, np.array([1e-8]), squarable)
 
 
 def fit_nu_svr(
@@ -60,6 +75,7 @@ def fit_nu_svr(
     published: bool,
     n_iter: int,
     seed: int,
+    **_: object,
 ) -> FittedRegressor:
     """Fit ν-SVR by random search.
 
@@ -79,12 +95,10 @@ def fit_nu_svr(
             "nusvr__gamma": stats.loguniform(1e-5, 10.0),
         }
     else:
-        forest = RandomForestRegressor(
-            100, max_features=0.4, min_samples_leaf=2, random_state=seed
-        ).fit(X, y)
-        pipeline = make_pipeline(_FeatureWeights(forest.feature_importances_), svr)
+        forest, _residuals = _fit_plain_forest(X, y, seed)
+        pipeline = make_pipeline(FeatureWeights(forest.feature_importances_), svr)
         space = {
-            "_featureweights__exponent": stats.uniform(0.0, 1.0),
+            "featureweights__exponent": stats.uniform(0.0, 1.0),
             "nusvr__C": stats.loguniform(1e-2, 100.0),
             "nusvr__nu": nu,
             "nusvr__gamma": stats.loguniform(1e-2, 10.0),
@@ -122,51 +136,110 @@ def fit_random_forest(
     return model, y - model.oob_prediction_
 
 
-REGRESSORS: dict[str, tuple[Callable[..., FittedRegressor], dict[str, Any], int]] = {
-    "ols": (fit_ols, {}, 0),
-    "ridge": (fit_ridge, {}, 0),
-    "nu_svr_linear": (fit_nu_svr, {"kernel": "linear"}, 100),
-    "nu_svr_rbf": (fit_nu_svr, {"kernel": "rbf"}, 100),
-    "random_forest": (fit_random_forest, {}, 8),
-}
-"""Each regressor's fit function, its arguments, and its default number of random-search draws."""
+def fit_kernel_ridge(
+    X: npt.NDArray[np.float64], y: npt.NDArray[np.float64], *, seed: int, **_: object
+) -> FittedRegressor:
+    """Fit kernel ridge regression, its features weighted by their importance in a forest."""
+    forest, _residuals = _fit_plain_forest(X, y, seed)
+    return fit_rbf_kernel_ridge(X, y, forest.feature_importances_, seed=seed)
 
 
-class _FeatureWeights(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Weight standardized features by their importance.
+def fit_stacked(
+    X: npt.NDArray[np.float64],
+    y: npt.NDArray[np.float64],
+    *,
+    squarable: npt.NDArray[np.bool_],
+    seed: int,
+    **_: object,
+) -> FittedRegressor:
+    """Fit ridge regression, a random forest and kernel ridge regression, and their weights."""
+    forest, residuals = _fit_plain_forest(X, y, seed)
+    kernel_ridge = fit_rbf_kernel_ridge(X, y, forest.feature_importances_, seed=seed)
+    ridge = fit_ridge(X, y, squarable=squarable)
+    return fit_stack([ridge, (forest, residuals), kernel_ridge], y)
 
-    Args:
-        importances:
-            A non-negative number for each feature.
-        exponent:
-            The power of its importance that is a feature's share of the expected squared distance
-            between two rows; 0 for equal shares.
+
+class Regressor(NamedTuple):
+    """A regressor by its name.
+
+    Attributes:
+        fit:
+            The function that fits it.
+        n_iter:
+            Number of random-search draws by default; 0 if there is no random search.
+        n_tuned:
+            Number of hyperparameters that are chosen by the residuals, which flatters these.
     """
 
-    def __init__(self, importances: npt.NDArray[np.float64], exponent: float = 0.0) -> None:
-        self.importances = importances
-        self.exponent = exponent
+    fit: Callable[..., FittedRegressor]
+    n_iter: int
+    n_tuned: int
 
-    def fit(self, X: npt.NDArray[np.float64], y: object = None) -> _FeatureWeights:
-        """Compute the weights; they do not depend on the rows."""
-        shares = self.importances**self.exponent
-        # Of features that are all constant, none has an importance.
-        self.weights_ = np.sqrt(shares / max(shares.sum(), np.finfo(float).tiny))
+
+REGRESSORS = {
+    "stacked": Regressor(fit_stacked, 0, 7),
+    "ols": Regressor(fit_ols, 0, 1),
+    "ridge": Regressor(fit_ridge, 0, 2),
+    "kernel_ridge": Regressor(fit_kernel_ridge, 0, 3),
+    "nu_svr_linear": Regressor(partial(fit_nu_svr, kernel="linear"), 100, 3),
+    "nu_svr_rbf": Regressor(partial(fit_nu_svr, kernel="rbf"), 100, 4),
+    "random_forest": Regressor(fit_random_forest, 8, 1),
+}
+
+
+class _Squares(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Append the squares of columns.
+
+    Args:
+        columns:
+            Which columns of ``p``. Shape: ``(p,)``.
+    """
+
+    def __init__(self, columns: npt.NDArray[np.bool_]) -> None:
+        self.columns = columns
+
+    def fit(self, X: npt.NDArray[np.float64], y: object = None) -> _Squares:
+        """Do nothing: there is nothing to learn."""
         return self
 
     def transform(self, X: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Weight the columns of a matrix of shape ``(n, p)``."""
-        weighted: npt.NDArray[np.float64] = X * self.weights_
-        return weighted
+        """Append to a matrix of shape ``(n, p)``."""
+        return np.hstack([X, X[:, self.columns] ** 2])
 
 
 def _fit_linear(
-    X: npt.NDArray[np.float64], y: npt.NDArray[np.float64], alphas: npt.NDArray[np.float64]
+    X: npt.NDArray[np.float64],
+    y: npt.NDArray[np.float64],
+    alphas: npt.NDArray[np.float64],
+    squarable: npt.NDArray[np.bool_],
 ) -> FittedRegressor:
-    model = RidgeCV(alphas=alphas, store_cv_results=True).fit(X, y)
-    best = int(np.flatnonzero(alphas == model.alpha_)[0])
-    # Squared errors, of which only the magnitude is needed.
-    return model, np.sqrt(model.cv_results_[:, best])
+    choices = {columns.tobytes(): columns for columns in (np.zeros_like(squarable), squarable)}
+    fits = [_fit_linear_model(X, y, alphas, columns) for columns in choices.values()]
+    return min(fits, key=lambda fitted: float(np.mean(fitted[1] ** 2)))
+
+
+def _fit_linear_model(
+    X: npt.NDArray[np.float64],
+    y: npt.NDArray[np.float64],
+    alphas: npt.NDArray[np.float64],
+    squared: npt.NDArray[np.bool_],
+) -> FittedRegressor:
+    squares = _Squares(squared)
+    X = squares.transform(X)
+    model = RidgeCV(alphas=alphas).fit(X, y)
+    u, s, _ = np.linalg.svd(X - X.mean(axis=0), full_matrices=False)
+    leverages = 1.0 / len(y) + u**2 @ (s**2 / (s**2 + model.alpha_))
+    residuals = (y - model.predict(X)) / np.maximum(1.0 - leverages, np.finfo(float).eps)
+    return Pipeline([("squares", squares), ("ridge", model)]), residuals
+
+
+def _fit_plain_forest(
+    X: npt.NDArray[np.float64], y: npt.NDArray[np.float64], seed: int
+) -> FittedRegressor:
+    forest = RandomForestRegressor(
+        100, max_features=0.4, min_samples_leaf=2, oob_score=_no_score, random_state=seed
+    ).fit(X, y)
+    return forest, y - forest.oob_prediction_
 
 
 def _search(

@@ -29,7 +29,7 @@ pytestmark = [
 ]
 
 
-@pytest.mark.parametrize("predictor", [None, SequentialRegression()])
+@pytest.mark.parametrize("predictor", [None, SequentialRegression("ridge")])
 def test_what_another_pruner_let_finish_is_told_to_be_stopped(predictor):
     study = study_with(MedianPruner(n_startup_trials=1000))
     assert run(study, 0.1) is None
@@ -87,7 +87,7 @@ def hyperband_study(pruner, n_trials=60):
     "pruner",
     [
         FastHyperbandPruner(1, N_STEPS, confidence=0.98),
-        FastHyperbandPruner(1, N_STEPS, predictor=SequentialRegression()),
+        FastHyperbandPruner(1, N_STEPS, predictor=SequentialRegression("ridge")),
     ],
 )
 def test_cuts_of_fast_hyperband(pruner):

@@ -18,12 +18,19 @@ from sklearn.model_selection import LeaveOneOut
 
 from optuna_perfpred import LastSeenValue
 from optuna_perfpred import SequentialRegression
+from optuna_perfpred.predictors._regressors import fit_kernel_ridge
 from optuna_perfpred.predictors._regressors import fit_ols
 from optuna_perfpred.predictors._regressors import fit_ridge
 from optuna_perfpred.predictors._regressors import REGRESSORS
+from optuna_perfpred.predictors._stack import fit_stack
 
 
 T = 20
+UNPUBLISHED = ("kernel_ridge", "stacked")
+VARIANTS = [
+    *((regressor, False) for regressor in REGRESSORS),
+    *((regressor, True) for regressor in REGRESSORS if regressor not in UNPUBLISHED),
+]
 
 
 def make_trials(n, seed=0, noise=0.005):
@@ -54,16 +61,14 @@ def predictor_of(regressor, **kwargs):
     return SequentialRegression(regressor, n_iter=n_iter, **kwargs)
 
 
-@pytest.mark.parametrize("published", [True, False])
-@pytest.mark.parametrize("regressor", REGRESSORS)
+@pytest.mark.parametrize(("regressor", "published"), VARIANTS)
 def test_regressions_beat_the_last_seen_value(regressor, published):
     baseline = LastSeenValue().fit(*make_trials(60))
     predictor = predictor_of(regressor, published=published).fit(*make_trials(60))
     assert mean_error(predictor) < 0.5 * mean_error(baseline)
 
 
-@pytest.mark.parametrize("published", [True, False])
-@pytest.mark.parametrize("regressor", REGRESSORS)
+@pytest.mark.parametrize(("regressor", "published"), VARIANTS)
 def test_standard_error_is_the_size_of_the_errors(regressor, published):
     predictor = predictor_of(regressor, published=published).fit(*make_trials(60))
     configurations, curves, finals = make_trials(300, seed=2)
@@ -85,21 +90,41 @@ def test_equal_seeds_give_equal_forecasts(regressor):
     np.testing.assert_array_equal(forecasts[0].std, forecasts[1].std)
 
 
-def test_leave_one_out_of_least_squares_equals_refits():
+def linear_data():
     configurations, curves, finals = make_trials(30)
-    X = np.hstack([configurations, curves[:, :5]])
-    y = finals - finals.mean()
-    _, residuals = fit_ols(X, y)
+    return np.hstack([configurations, curves[:, :5]]), finals - finals.mean()
+
+
+def test_leave_one_out_of_least_squares_equals_refits():
+    X, y = linear_data()
+    _, residuals = fit_ols(X, y, squarable=np.zeros(X.shape[1], dtype=bool))
     refitted = cross_val_predict(LinearRegression(), X, y, cv=LeaveOneOut())
-    np.testing.assert_allclose(residuals, np.abs(y - refitted), rtol=1e-3)
+    np.testing.assert_allclose(residuals, y - refitted, rtol=1e-3)
 
 
 def test_leave_one_out_of_ridge_equals_refits():
-    configurations, curves, finals = make_trials(30)
-    X = np.hstack([configurations, curves[:, :5]])
-    model, residuals = fit_ridge(X, finals)
-    refitted = cross_val_predict(Ridge(alpha=model.alpha_), X, finals, cv=LeaveOneOut())
-    np.testing.assert_allclose(residuals, np.abs(finals - refitted), rtol=1e-6)
+    X, y = linear_data()
+    model, residuals = fit_ridge(X, y, squarable=np.zeros(X.shape[1], dtype=bool))
+    refitted = cross_val_predict(Ridge(alpha=model["ridge"].alpha_), X, y, cv=LeaveOneOut())
+    np.testing.assert_allclose(residuals, y - refitted, rtol=1e-6)
+
+
+def test_leave_one_out_of_kernel_ridge_equals_refits():
+    X, y = linear_data()
+    model, residuals = fit_kernel_ridge(X, y, seed=0)
+    refitted = cross_val_predict(clone(model), X, y, cv=LeaveOneOut())
+    np.testing.assert_allclose(residuals, y - refitted, atol=1e-9)
+
+
+def test_a_member_that_is_wrong_gets_hardly_any_weight():
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=60)
+    residuals = [0.1 * rng.normal(size=60), 0.1 * rng.normal(size=60), 3.0 * rng.normal(size=60)]
+    stack, together = fit_stack([(None, r) for r in residuals], y)
+    assert stack.weights.sum() == pytest.approx(1.0)
+    assert (stack.weights >= 0.0).all()
+    assert stack.weights[2] < 0.05
+    assert np.std(together) < 0.09
 
 
 @pytest.mark.parametrize("predictor", [LastSeenValue(), SequentialRegression()])
@@ -204,14 +229,60 @@ def test_a_fitted_predictor_is_pickled():
 
 def test_long_histories_are_sampled():
     configurations, curves, finals = make_trials(300)
-    predictor = SequentialRegression(max_curves=50).fit(configurations, curves, finals)
-    forecast = predictor.predict(configurations[:1], seen_until(curves[:1], 5))
-    assert forecast.df[0] == 49.0
+    means = []
+    for max_curves in (50, 300):
+        predictor = SequentialRegression("ridge", max_curves=max_curves)
+        predictor.fit(configurations, curves, finals)
+        assert mean_error(predictor) < 0.02
+        means.append(predictor.predict(configurations, seen_until(curves, 5)).mean)
+    assert not np.array_equal(*means)
+
+
+@pytest.mark.parametrize("regressor", ["stacked", "ridge"])
+@pytest.mark.parametrize("n", [30, 100])
+def test_intervals_hold_what_they_promise(regressor, n):
+    """On curves with a diverged one among every ten, whose errors are not normal."""
+    held = []
+    for seed in range(8):
+        configurations, curves, finals = make_trials(n + 200, seed=seed, noise=0.02)
+        finals[::10] -= 0.3 * np.random.default_rng(seed).random(len(finals[::10]))
+        predictor = SequentialRegression(regressor).fit(configurations[:n], curves[:n], finals[:n])
+        lower, upper = predictor.predict(configurations, seen_until(curves, 5)).interval(0.9)
+        held.append(((lower <= finals) & (finals <= upper))[n:].mean())
+    assert 0.85 <= np.mean(held) <= 0.95
+
+
+def test_a_configuration_outside_the_range_counts_as_the_nearest_inside():
+    configurations, curves, finals = make_trials(60)
+    predictor = SequentialRegression("ridge").fit(configurations, curves, finals)
+    edge = configurations[:1].copy()
+    edge[0, 1] = configurations[:, 1].max()
+    far = edge + np.array([[0.0, 1e6]])
+    partial = seen_until(curves[:1], 5)
+    expected = predictor.predict(edge, partial).mean
+    np.testing.assert_array_equal(predictor.predict(far, partial).mean, expected)
+
+
+@pytest.mark.parametrize("regressor", ["stacked", "ridge"])
+def test_a_curve_that_does_not_move_is_not_expected_to(regressor):
+    configurations, curves, finals = make_trials(60)
+    predictor = SequentialRegression(regressor).fit(configurations, curves, finals)
+    stuck = seen_until(np.full((1, T), 0.1), 5)
+    assert predictor.predict(configurations[:1], stuck).mean[0] == pytest.approx(0.1)
+    # Unless there is one among those that it learned from.
+    curves[0, :10] = 0.1
+    predictor.fit(configurations, curves, finals)
+    assert predictor.predict(configurations[:1], stuck).mean[0] > 0.11
 
 
 def test_unknown_regressor_lists_the_known_ones():
     with pytest.raises(ValueError, match=r"'nu_svr_rbf'.*regressor='svm'"):
         SequentialRegression("svm")
+
+
+def test_a_regressor_that_was_not_published_is_refused_as_published():
+    with pytest.raises(ValueError, match=r"'nu_svr_rbf'.*regressor='stacked'"):
+        SequentialRegression(published=True)
 
 
 @pytest.mark.parametrize("argument", [{"n_iter": 0}, {"max_curves": 4}])
@@ -236,7 +307,7 @@ sizes = st.floats(-1e6, 1e6, width=32)
 
 
 @settings(deadline=None, max_examples=60)
-@given(data=st.data(), regressor=st.sampled_from(["ols", "ridge", "last_seen_value"]))
+@given(data=st.data(), regressor=st.sampled_from(["ols", "ridge", "stacked", "last_seen_value"]))
 def test_any_arrays_give_a_forecast_without_warning_or_error(data, regressor):
     n = data.draw(st.integers(0, 12))
     d = data.draw(st.integers(0, 3))

@@ -114,7 +114,7 @@ def test_it_trains_fewer_steps_for_as_good_a_value(direction, first_step):
 
 @pytest.mark.parametrize(
     ("predictor", "compared_with"),
-    [(None, "best value so far"), (SequentialRegression(), "of its rung")],
+    [(None, "best value so far"), (SequentialRegression("ridge"), "of its rung")],
 )
 def test_a_cut_trial_tells_why(predictor, compared_with):
     study = search(FastHyperbandPruner(1, N_STEPS, predictor=predictor))
@@ -131,7 +131,7 @@ def test_a_cut_trial_tells_why(predictor, compared_with):
 
 
 def test_a_cut_trial_counts_in_its_rung_with_less_than_it_was_to_reach():
-    study = search(FastHyperbandPruner(1, N_STEPS, predictor=SequentialRegression()))
+    study = search(FastHyperbandPruner(1, N_STEPS, predictor=SequentialRegression("ridge")))
     in_rung = [t for t in cut(study) if "of its rung" in t.user_attrs["perfpred:reason"]]
     assert in_rung
     for trial in in_rung:
@@ -143,7 +143,7 @@ def test_a_cut_trial_counts_in_its_rung_with_less_than_it_was_to_reach():
 def test_a_trial_that_goes_on_after_its_cut_is_cut_again_and_not_promoted():
     study = search(
         PerformancePredictionPruner(
-            SequentialRegression(),
+            SequentialRegression("ridge"),
             n_startup_trials=10**6,
             wrapped_pruner=FastHyperbandPruner(1, N_STEPS),
             shadow=True,
@@ -158,7 +158,7 @@ def test_a_trial_that_goes_on_after_its_cut_is_cut_again_and_not_promoted():
         assert len(rungs) <= n_passed + 1
 
 
-@pytest.mark.parametrize("predictor", [None, OraclePredictor(), SequentialRegression()])
+@pytest.mark.parametrize("predictor", [None, OraclePredictor(), SequentialRegression("ridge")])
 def test_predictors(predictor):
     hyperband = search(HyperbandPruner(1, N_STEPS), n_trials=60)
     fast = search(FastHyperbandPruner(1, N_STEPS, predictor=predictor), n_trials=60)

@@ -25,7 +25,7 @@ from tests.pruners.studies import X
 pytestmark = pytest.mark.filterwarnings("error:The trial is not pruned")
 
 
-@pytest.mark.parametrize("predictor", [None, SequentialRegression()])
+@pytest.mark.parametrize("predictor", [None, SequentialRegression("ridge")])
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])
 def test_the_reason_of_a_decision_is_left_on_the_trial(direction, predictor):
     study = study_with(PerformancePredictionPruner(predictor), direction)
@@ -42,7 +42,7 @@ def test_the_reason_of_a_decision_is_left_on_the_trial(direction, predictor):
         assert type(attrs[name]) is float
 
 
-@pytest.mark.parametrize("predictor", [None, SequentialRegression()])
+@pytest.mark.parametrize("predictor", [None, SequentialRegression("ridge")])
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])
 def test_a_good_trial_gets_no_attributes(direction, predictor):
     study = study_with(PerformancePredictionPruner(predictor), direction)
@@ -76,7 +76,7 @@ def mean_pruned_at(predictor, **kwargs):
     return np.mean([N_STEPS if step is None else step for step in steps])
 
 
-@pytest.mark.parametrize("predictor", [None, SequentialRegression()])
+@pytest.mark.parametrize("predictor", [None, SequentialRegression("ridge")])
 def test_more_confidence_offset_or_rank_prunes_later(predictor):
     def pruned_at(**kwargs):
         return mean_pruned_at(predictor, **kwargs)

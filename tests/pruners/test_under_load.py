@@ -35,7 +35,7 @@ def journal(path):
 
 
 def pruner(predictor):
-    return PerformancePredictionPruner(SequentialRegression() if predictor else None)
+    return PerformancePredictionPruner(SequentialRegression("ridge") if predictor else None)
 
 
 def run_many(study, n=25):

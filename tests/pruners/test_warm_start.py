@@ -121,7 +121,11 @@ def test_as_the_study_grows_it_has_the_say():
         flat = dict.fromkeys(range(20), 0.2 + 0.01 * number)
         earlier.add_trial(create_trial(value=flat[19], intermediate_values=flat))
     pruner = PerformancePredictionPruner(
-        SequentialRegression(), warm_start=[earlier], n_startup_trials=1, top_n=1, shadow=True
+        SequentialRegression("ridge"),
+        warm_start=[earlier],
+        n_startup_trials=1,
+        top_n=1,
+        shadow=True,
     )
     study = optuna.create_study(direction="maximize", pruner=pruner)
     errors = []

@@ -78,7 +78,7 @@ def test_both_figures_have_the_same_content():
 
 def test_forecasts_in_a_replay():
     study = recorded_study(crossing_curves(60), study_name="recorded")
-    pruner = PerformancePredictionPruner(SequentialRegression(), confidence=0.9)
+    pruner = PerformancePredictionPruner(SequentialRegression("ridge"), confidence=0.9)
     report = replay(study, pruner, n_repeats=2, order="random", seed=0)
     info = _get_calibration_info(report)
     assert info.title == "Forecasts by PerformancePredictionPruner and outcomes of recorded"
