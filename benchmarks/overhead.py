@@ -242,13 +242,13 @@ def print_replay(n_trials: int = 1000, n_steps: int = 50) -> None:
     )
     refit, slowest = time_refit(study.get_trials(deepcopy=False)[:200], n_steps)
     print(
-        f"One refit of `SequentialRegression("ridge")` on 200 trials, all {n_steps - 1} models: "
+        f"One refit of ridge regression on 200 trials, all {n_steps - 1} models: "
         f"{refit:.3f} s; the longest that one decision waits for: {1000.0 * slowest:.1f} ms"
     )
 
 
 def time_refit(trials: list[optuna.trial.FrozenTrial], n_steps: int) -> tuple[float, float]:
-    """Give the seconds to fit all models of `SequentialRegression("ridge")`, and the slowest one."""
+    """Give the seconds to fit all models of ridge regression, and the slowest one."""
     start = time.perf_counter()
     data = TrainingSet([read_record(trial) for trial in trials], sign=1.0)
     predictor = SequentialRegression("ridge").fit(data.configurations, data.curves, data.finals)

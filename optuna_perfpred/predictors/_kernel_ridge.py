@@ -61,9 +61,10 @@ def fit_rbf_kernel_ridge(
     """Fit kernel ridge regression with an RBF kernel.
 
     Penalty, kernel width and the weights of the features are chosen by the leave-one-out error,
-    which is a closed form: the residual of row ``i`` is ``(K + αI)⁻¹y`` over the diagonal of
-    ``(K + αI)⁻¹`` (Rasmussen and Williams 2006, section 5.4.2). One decomposition of a kernel
-    serves all penalties, so that the search costs hundredths of a second for 100 curves.
+    which is a closed form: with a penalty ``a``, the residual of row ``i`` is that element of
+    ``(K + aI)⁻¹y`` over that of the diagonal of ``(K + aI)⁻¹`` (Rasmussen and Williams 2006,
+    section 5.4.2). One decomposition of a kernel serves all penalties, so that the search costs
+    hundredths of a second for 100 curves.
 
     Args:
         X:

@@ -82,6 +82,14 @@ def hyperband_study(pruner, n_trials=60):
     return study
 
 
+def assert_adds_up(explained):
+    if explained.scale == "log-odds":
+        chance = explained.probability_of_beating_best
+        assert special.expit(total(explained)) == pytest.approx(chance)
+    else:
+        assert total(explained) == pytest.approx(explained.predicted_value)
+
+
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 @pytest.mark.parametrize(
     "pruner",
@@ -102,17 +110,11 @@ def test_cuts_of_fast_hyperband(pruner):
         assert f" at step {explained.predicted_step};" in explained.reason
         assert explained.horizon == explained.predicted_step
         assert f"its rung ends at step {explained.horizon}" in str(explained)
-        if explained.scale == "log-odds":
-            chance = explained.probability_of_beating_best
-            assert special.expit(total(explained)) == pytest.approx(chance)
-        else:
-            assert total(explained) == pytest.approx(explained.predicted_value)
+        assert_adds_up(explained)
     for trial in [t for t in cut if t not in in_rung][-1:]:
         explained = explain(study, trial.number)
         assert explained.predicted_step is None
-        assert special.expit(total(explained)) == pytest.approx(
-            explained.probability_of_beating_best
-        )
+        assert_adds_up(explained)
     halved = next(t for t in study.trials if t.state == TrialState.PRUNED and t not in cut)
     assert "successive halving did not promote it" in explain(study, halved.number).outcome
     # Whoever loads the study need not name the pruner.
