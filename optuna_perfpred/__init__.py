@@ -6,6 +6,7 @@ from optuna_perfpred.nas import ConvNetSpace
 from optuna_perfpred.nas import RecurrentSpace
 from optuna_perfpred.predictors import CurvePredictor
 from optuna_perfpred.predictors import Forecast
+from optuna_perfpred.predictors import InContextPredictor
 from optuna_perfpred.predictors import LastSeenValue
 from optuna_perfpred.predictors import SequentialRegression
 from optuna_perfpred.pruners import FastHyperbandPruner
@@ -23,6 +24,7 @@ __all__ = [
     "Explanation",
     "FastHyperbandPruner",
     "Forecast",
+    "InContextPredictor",
     "LastSeenValue",
     "PerformancePredictionPruner",
     "PredictedValueSampler",

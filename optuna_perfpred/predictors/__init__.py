@@ -2,8 +2,15 @@
 
 from optuna_perfpred.predictors._base import CurvePredictor
 from optuna_perfpred.predictors._base import Forecast
+from optuna_perfpred.predictors._in_context import InContextPredictor
 from optuna_perfpred.predictors._last_seen_value import LastSeenValue
 from optuna_perfpred.predictors._sequential_regression import SequentialRegression
 
 
-__all__ = ["CurvePredictor", "Forecast", "LastSeenValue", "SequentialRegression"]
+__all__ = [
+    "CurvePredictor",
+    "Forecast",
+    "InContextPredictor",
+    "LastSeenValue",
+    "SequentialRegression",
+]
