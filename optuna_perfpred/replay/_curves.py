@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import csv
+import gzip
+import io
 import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING
+import zlib
 
 import optuna
 from optuna.distributions import CategoricalDistribution
@@ -36,6 +39,9 @@ def load_curves(path: str | Path) -> optuna.Study:
       hyperparameter or feature of its architecture. An empty cell is one that the run did not
       have. Without this file the trials have no parameters.
     - ``meta.json``: an object with ``"direction"``, either ``"minimize"`` or ``"maximize"``.
+
+    The tables may be compressed: ``curves.csv.gz`` and ``configs.csv.gz`` are read where there is
+    no ``curves.csv`` or ``configs.csv``.
 
     A trial's value is the last one it reported; a curve that is empty or ends in NaN becomes a
     failed trial, as it does in Optuna. Columns of numbers become float parameters, with a log
@@ -108,15 +114,13 @@ def _read_direction(folder: Path) -> StudyDirection:
 
 
 def _read_configs(folder: Path) -> dict[str, dict[str, str]]:
-    file = folder / "configs.csv"
-    if not file.is_file():
-        return {}
-    return _read_rows(file)
+    file = _find(folder, "configs.csv")
+    return {} if file is None else _read_rows(file)
 
 
 def _read_curves(folder: Path) -> dict[str, dict[int, float]]:
-    file = folder / "curves.csv"
-    if not file.is_file():
+    file = _find(folder, "curves.csv")
+    if file is None:
         raise FileNotFoundError(f"{str(folder)!r} is not a curve folder: it has no curves.csv.")
     try:
         return {
@@ -127,8 +131,19 @@ def _read_curves(folder: Path) -> dict[str, dict[int, float]]:
         raise ValueError(f"{file} holds what is neither a step nor a value: {error}.") from error
 
 
+def _find(folder: Path, name: str) -> Path | None:
+    files = (folder / name, folder / f"{name}.gz")
+    return next((file for file in files if file.is_file()), None)
+
+
 def _read_rows(file: Path) -> dict[str, dict[str, str]]:
-    with file.open(newline="", encoding="utf-8") as opened:
+    content = file.read_bytes()
+    if file.suffix == ".gz":
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError, zlib.error) as error:
+            raise ValueError(f"{file} cannot be decompressed: {error}.") from error
+    with io.StringIO(content.decode(), newline="") as opened:
         reader = csv.DictReader(opened)
         if _ID not in (reader.fieldnames or ()):
             raise ValueError(f"{file} has no column `{_ID}`.")

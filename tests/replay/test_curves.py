@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 
 from optuna.distributions import CategoricalDistribution
@@ -34,6 +35,43 @@ def write(folder, curves=CURVES, configs=CONFIGS, meta='{"direction": "minimize"
     if configs is not None:
         (folder / "configs.csv").write_text(configs)
     return folder
+
+
+def compress(file):
+    file.with_name(f"{file.name}.gz").write_bytes(gzip.compress(file.read_bytes()))
+    file.unlink()
+
+
+@pytest.mark.parametrize("names", [["curves.csv"], ["configs.csv"], ["curves.csv", "configs.csv"]])
+def test_compressed_tables_are_read_alike(tmp_path, names):
+    expected = load_curves(write(tmp_path / "plain"))
+    folder = write(tmp_path / "compressed")
+    for name in names:
+        compress(folder / name)
+    study = load_curves(folder)
+    assert len(study.trials) == len(expected.trials)
+    for trial, plain in zip(study.trials, expected.trials, strict=True):
+        assert trial.params == plain.params
+        assert trial.distributions == plain.distributions
+        assert trial.state == plain.state
+        assert str(trial.intermediate_values) == str(plain.intermediate_values)  # NaN != NaN.
+
+
+def test_a_table_that_is_not_compressed_comes_first(tmp_path):
+    folder = write(tmp_path / "recorded", curves="curve_id,1\nz,7\n")
+    compress(folder / "curves.csv")
+    (folder / "curves.csv").write_text(CURVES)
+    assert len(load_curves(folder).trials) == len(load_curves(write(tmp_path / "plain")).trials)
+
+
+@pytest.mark.parametrize("damage", [lambda content: b"text", lambda content: content[:20]])
+def test_a_damaged_compressed_table(tmp_path, damage):
+    folder = write(tmp_path / "recorded")
+    compress(folder / "curves.csv")
+    file = folder / "curves.csv.gz"
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(ValueError, match=r"curves\.csv\.gz cannot be decompressed"):
+        load_curves(folder)
 
 
 def test_a_folder_is_a_study_of_completed_trials(tmp_path):
