@@ -33,7 +33,7 @@ def _windows(length: int, n_train: int, n_valid: int) -> Split:
 
 
 @cache
-def _sequences(length: int, n_train: int, n_valid: int) -> Split:
+def sequences(length: int, n_train: int, n_valid: int) -> Split:
     """Sequences, and the same sequences moved by one character."""
     windows = _windows(length + 1, n_train, n_valid)
     return Split(
@@ -113,9 +113,9 @@ def _train(kind: str, metric: str, config: Config, seed: int, n_steps: int) -> l
     if kind == "window":
         data, model = _windows(5, 40000, 2500), _WindowModel(config, 5, n_symbols)
     elif kind == "transformer":
-        data, model = _sequences(24, 12000, 150), _Transformer(config, 24, n_symbols)
+        data, model = sequences(24, 12000, 150), _Transformer(config, 24, n_symbols)
     else:
-        data, model = _sequences(24, 12000, 200), _Recurrent(config, n_symbols)
+        data, model = sequences(24, 12000, 200), _Recurrent(config, n_symbols)
     return fit(model, data, config, seed, n_steps, metric, functional.cross_entropy)
 
 

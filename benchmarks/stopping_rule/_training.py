@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
 import math
 
 from _data import Split
@@ -155,7 +156,7 @@ def batches(n: int, size: int, count: int, generator: torch.Generator) -> Tensor
     return torch.randint(n, (count, size), generator=generator)
 
 
-def fit(
+def epochs(
     model: nn.Module,
     data: Split,
     config: Config,
@@ -163,8 +164,12 @@ def fit(
     n_steps: int,
     metric: str = "accuracy",
     loss: Loss | None = None,
-) -> list[float]:
-    """Trains and returns the validation metric after each step of `epoch_size` examples."""
+) -> Iterator[float]:
+    """Trains for `n_steps` steps, and gives the validation metric after each as it is measured.
+
+    A step is a training on `epoch_size` examples. Once the loss is not finite the training is
+    over, and the value that it had then is given for the steps that remain.
+    """
     generator = torch.Generator().manual_seed(seed)
     optimizer = make_optimizer(config, model.parameters())
     smoothing = number(config, "label_smoothing")
@@ -175,11 +180,14 @@ def fit(
     count = max(1, int(number(config, "epoch_size", len(data.x))) // size)
     plateau = Plateau(config, metric in ("accuracy", "auc", "f1", "r2"))
     lr, clip = number(config, "lr", 0.1), number(config, "grad_clip")
-    curve: list[float] = []
+    measured = math.nan
     finite = True
-    while len(curve) < n_steps and finite:
+    for step in range(n_steps):
+        if not finite:
+            yield measured
+            continue
         for i, chosen in enumerate(batches(len(data.x), size, count, generator)):
-            factor = rate(config, (len(curve) + i / count) / n_steps) * plateau.factor
+            factor = rate(config, (step + i / count) / n_steps) * plateau.factor
             for group in optimizer.param_groups:
                 group["lr"] = lr * factor
             value = criterion(model(data.x[chosen]), data.y[chosen])
@@ -191,9 +199,22 @@ def fit(
             finite = math.isfinite(value.item())
             if not finite:
                 break
-        curve.append(evaluate(model, data, metric))
-        plateau.report(curve[-1])
-    return curve + curve[-1:] * (n_steps - len(curve))
+        measured = evaluate(model, data, metric)
+        plateau.report(measured)
+        yield measured
+
+
+def fit(
+    model: nn.Module,
+    data: Split,
+    config: Config,
+    seed: int,
+    n_steps: int,
+    metric: str = "accuracy",
+    loss: Loss | None = None,
+) -> list[float]:
+    """Trains and returns the validation metric after each step of `epoch_size` examples."""
+    return list(epochs(model, data, config, seed, n_steps, metric, loss))
 
 
 def classifier(data: Callable[[], Split], make: ModelMaker, metric: str = "accuracy") -> Train:
