@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 LENGTH = 32  # Characters of a piece of text.
 N_PIECES = 16_000  # An epoch is drawn from these.
+CEILING = 100.0  # Perplexities of diverged trainings are cut here; that of a guess is 31.
 RATES = {"momentum": (0.03, 3.0), "adam": (1e-3, 0.1)}
 
 
@@ -75,7 +76,8 @@ def train(trial: Trial, data: tuple[Split, int], sizes: Sizes, seed: int) -> Ite
     }
     torch.manual_seed(seed)
     network = _ClassesFirst(build(architecture, bias=True)).to(sizes.device)
-    return epochs(network, pieces, config, seed, sizes.n_epochs, "perplexity")
+    perplexities = epochs(network, pieces, config, seed, sizes.n_epochs, "perplexity")
+    return (min(perplexity, CEILING) for perplexity in perplexities)
 
 
 FAMILY = Family(
