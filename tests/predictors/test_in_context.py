@@ -135,11 +135,12 @@ def test_the_network_is_given_no_more_than_it_knows(n, d, max_context, weights, 
         assert 5 / T in x[:-1][x[:-1, 0] == x[-1, 0], 1]
 
 
-def test_of_many_parameters_those_related_to_the_final_value_are_kept(weights, prompts):
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_of_many_parameters_those_related_to_the_final_value_are_kept(sign, weights, prompts):
     configurations, curves, finals = make_trials(40, 1)
     noise = np.random.default_rng(1).uniform(size=(40, 30))
     predictor = InContextPredictor(weights=weights)
-    predictor.fit(np.hstack([noise, configurations]), curves, finals)
+    predictor.fit(np.hstack([noise, sign * configurations]), curves, finals)
     asked = np.array([*np.full(30, 0.5), configurations.max()])
     predictor.predict(asked[np.newaxis], seen_until(curves[:1], 2))
     assert prompts[-1][0].shape[1] == 12
