@@ -103,7 +103,8 @@ def open_study(file: Path, name: str) -> Study:
     return optuna.create_study(
         study_name=name,
         direction=FAMILIES[name].direction,
-        storage=JournalStorage(JournalFileBackend(str(file))),
+        # The lock is a link: relative to its folder, a relative path would lead nowhere.
+        storage=JournalStorage(JournalFileBackend(str(file.resolve()))),
         sampler=NumberedSampler(),
         pruner=NopPruner(),
         load_if_exists=True,
@@ -130,6 +131,15 @@ def completed(study: Study) -> dict[int, FrozenTrial]:
     return dict(sorted(by_number.items()))
 
 
+def _remove_lock(file: Path) -> None:
+    """Unlocks a journal that a killed process has left locked; others hold it only for moments."""
+    lock = file.with_name(f"{file.name}.lock")
+    patience = time.monotonic() + 3.0
+    while lock.is_symlink() and time.monotonic() < patience:
+        time.sleep(0.1)
+    lock.unlink(missing_ok=True)
+
+
 def record(name: str, sizes: Sizes, file: Path, jobs: int) -> Study:
     """Runs the trainings that a family's study lacks.
 
@@ -145,6 +155,7 @@ def record(name: str, sizes: Sizes, file: Path, jobs: int) -> Study:
     Raises:
         ValueError: If the journal holds a recording of other sizes.
     """
+    _remove_lock(file)
     study = open_study(file, name)
     wanted = dataclasses.asdict(sizes) | {"n_trials": None}  # More trials may be added.
     if study.user_attrs.setdefault(SIZES, wanted) != wanted:

@@ -77,6 +77,9 @@ def test_a_killed_recording_goes_on_with_what_it_lacks(tmp_path):
             assert process.poll() is None
             time.sleep(0.01)
         process.kill()
+    # As if it had been killed while it was writing.
+    journal.with_name(f"{journal.name}.lock").unlink(missing_ok=True)
+    journal.with_name(f"{journal.name}.lock").symlink_to(journal)
     assert not (tmp_path / DIAMONDS).exists()
     output = subprocess.run([*script, "2"], check=True, stdout=subprocess.PIPE, text=True).stdout
     assert output.startswith(f"{DIAMONDS}: 30 curves of 10 epochs")
