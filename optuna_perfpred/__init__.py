@@ -4,6 +4,7 @@ from optuna_perfpred.explanation import explain
 from optuna_perfpred.explanation import Explanation
 from optuna_perfpred.nas import ConvNetSpace
 from optuna_perfpred.nas import RecurrentSpace
+from optuna_perfpred.predictors import BayesianCurveNetwork
 from optuna_perfpred.predictors import CurvePredictor
 from optuna_perfpred.predictors import Forecast
 from optuna_perfpred.predictors import InContextPredictor
@@ -19,6 +20,7 @@ from optuna_perfpred.samplers import QLearningSampler
 __version__ = "0.1.0"
 
 __all__ = [
+    "BayesianCurveNetwork",
     "ConvNetSpace",
     "CurvePredictor",
     "Explanation",
