@@ -86,7 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--predictors", nargs="*", choices=PREDICTORS, metavar="NAME")
     parser.add_argument("--n-splits", type=int, default=10)
     parser.add_argument(
-        "--n-medium-splits", type=int, default=5, help="of predictors that take seconds"
+        "--n-medium-splits", type=int, default=3, help="of predictors that take seconds"
     )
     parser.add_argument("--n-slow-splits", type=int, default=1, help="of those that take minutes")
     parser.add_argument(

@@ -1,12 +1,13 @@
 """Cost: seconds to fit and to forecast, side by side in one run.
 
-On one set, 100 curves train and forecasts are made at 25 % of the curve, one after the other in
-one process. First decision: a fit and one forecast; a predictor that learns nothing from other
-curves, or learns anew from each partial one, pays this each time. Next forecast: one more with
-what was fitted; in a batch: of 100 at once, for each. In a study: a recorded study is replayed
-with the predictor in `PerformancePredictionPruner`, which refits it whenever a tenth more trials
-are complete, and the seconds in the predictor are divided by the number of its forecasts. Slow
-predictors replay fewer trials with fewer forecasts of each, and ours beside them the same.
+On one set, 100 curves train and forecasts are made at 25 % of the curve, in one process. All
+seconds are of one core, so that other processes hardly change them. First decision: a fit and one
+forecast; a predictor that learns nothing from other curves, or learns anew from each partial one,
+pays this each time. Next forecast: one more with what was fitted; in a batch: of many at once,
+for each. In a study: a recorded study is replayed with the predictor in
+`PerformancePredictionPruner`, which refits it whenever a tenth more trials are complete, and the
+seconds in the predictor are divided by the number of its forecasts. Slow predictors replay fewer
+trials with fewer forecasts of each, and ours beside them the same.
 
 The paper's seconds are of a machine of 2017: ν-SVR 0.006 for a fit and 0.00006 for a forecast,
 BNN 0.024, LCE 60 for a forecast.
@@ -15,6 +16,7 @@ BNN 0.024, LCE 60 for a forecast.
 from __future__ import annotations
 
 from collections import defaultdict
+from contextlib import contextmanager
 from pathlib import Path
 import time
 from typing import NamedTuple
@@ -31,7 +33,6 @@ from _evidence_replays import label
 from _evidence_replays import replay_task
 from _evidence_replays import replay_with
 from _evidence_replays import RULE
-from _evidence_replays import run_replay
 from _evidence_replays import Settings
 from _evidence_sets import add_set_arguments
 from _evidence_sets import CurveSet
@@ -41,13 +42,18 @@ from _evidence_sets import N_TRAIN
 from _evidence_tables import percent
 from _evidence_tables import print_table
 import numpy as np
+from optuna.pruners import BasePruner
 
 from optuna_perfpred import CurvePredictor
+from optuna_perfpred import PerformancePredictionPruner
+from optuna_perfpred import StoppingRule
 
 
 if TYPE_CHECKING:
     import argparse
-    from typing import ClassVar
+    from collections.abc import Iterator
+
+    import optuna
 
     from optuna_perfpred import Forecast
 
@@ -59,27 +65,55 @@ N_REPEATS = {"fast": 20, "medium": 5, "slow": 2}
 BARS = {"bayesian_network": 100.0, "parametric_ensemble": 10_000.0}
 
 
-class Timed(CurvePredictor):
-    """A predictor whose seconds and forecasts are counted, all copies together."""
+class Clock:
+    """Counts calls and their seconds, by name, also those of copies of what it watches."""
 
-    seconds: ClassVar[dict[str, float]] = defaultdict(float)
-    n_forecasts: ClassVar[dict[str, int]] = defaultdict(int)
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = defaultdict(float)
+        self.calls: dict[str, int] = defaultdict(int)
+
+    @contextmanager
+    def watch(self, name: str, *, calls: int = 1) -> Iterator[None]:
+        start = time.process_time()
+        yield
+        self.seconds[name] += time.process_time() - start
+        self.calls[name] += calls
+
+    def per_call(self, name: str) -> float:
+        return self.seconds[name] / max(self.calls[name], 1)
+
+
+FORECASTS, CHECKS = Clock(), Clock()
+
+
+class TimedPredictor(CurvePredictor):
+    """A predictor on the clock; the calls are its forecasts."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def fit(self, configurations: np.ndarray, curves: np.ndarray, finals: np.ndarray) -> Timed:
-        start = time.perf_counter()
-        self._predictor = PREDICTORS[self.name].make().fit(configurations, curves, finals)
-        self.seconds[self.name] += time.perf_counter() - start
+    def fit(
+        self, configurations: np.ndarray, curves: np.ndarray, finals: np.ndarray
+    ) -> TimedPredictor:
+        with FORECASTS.watch(self.name, calls=0):
+            self._predictor = PREDICTORS[self.name].make().fit(configurations, curves, finals)
         return self
 
     def predict(self, configurations: np.ndarray, curves: np.ndarray) -> Forecast:
-        start = time.perf_counter()
-        forecast = self._predictor.predict(configurations, curves)
-        self.seconds[self.name] += time.perf_counter() - start
-        self.n_forecasts[self.name] += len(curves)
-        return forecast
+        with FORECASTS.watch(self.name, calls=len(curves)):
+            return self._predictor.predict(configurations, curves)
+
+
+class TimedPruner(BasePruner):
+    """A pruner on the clock."""
+
+    def __init__(self, pruner: BasePruner, name: str) -> None:
+        self._pruner = pruner
+        self._name = name
+
+    def prune(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> bool:
+        with CHECKS.watch(self._name):
+            return self._pruner.prune(study, trial)
 
 
 class Seconds(NamedTuple):
@@ -129,19 +163,19 @@ def measure(name: str, curve_set: CurveSet, n_repeats: int) -> Seconds:
     configurations = curve_set.configurations
     first, following = [], []
     for row in range(n_repeats):
-        start = time.perf_counter()
+        start = time.process_time()
         predictor = PREDICTORS[name].make()
         predictor.fit(configurations[train], curve_set.curves[train], curve_set.finals[train])
         predictor.predict(configurations[test[[row]]], seen[[row]])
-        fitted = time.perf_counter()
+        fitted = time.process_time()
         predictor.predict(configurations[test[[row + 1]]], seen[[row + 1]])
-        following.append(time.perf_counter() - fitted)
+        following.append(time.process_time() - fitted)
         first.append(fitted - start)
     n_batch = N_BATCH if PREDICTORS[name].cost == FAST else 10
     rows = np.resize(np.arange(len(test)), n_batch)
-    start = time.perf_counter()
+    start = time.process_time()
     predictor.predict(configurations[test[rows]], seen[rows])
-    batch = (time.perf_counter() - start) / n_batch
+    batch = (time.process_time() - start) / n_batch
     return Seconds(float(np.median(first)), float(np.median(following)), batch)
 
 
@@ -158,29 +192,32 @@ def print_decisions(title: str, seconds: dict[str, Seconds]) -> None:
 def print_study(
     title: str, folder: str, names: list[str], n_trials: int, settings: Settings, rule: str
 ) -> dict[str, float]:
-    """Replay a study with each predictor and give the seconds of a forecast, fits included."""
-    results, costs, counts = {}, {}, {}
+    """Replay a study with each predictor.
+
+    Returns:
+        Seconds of a forecast of each predictor, its fits included, and those of a check of the
+        default pruner.
+    """
+    rows = {}
     for name in (RULE, *names):
+        FORECASTS.seconds[name] = CHECKS.seconds[name] = 0.0
+        FORECASTS.calls[name] = CHECKS.calls[name] = 0
         task = replay_task(folder, name, 0, n_trials, settings, rule=rule)
         if name == RULE:
-            results[name] = run_replay(task)
-            continue
-        Timed.seconds[name], Timed.n_forecasts[name] = 0.0, 0
-        results[name] = replay_with(task, forecasting_pruner(Timed(name), settings, task))
-        counts[name] = Timed.n_forecasts[name]
-        costs[name] = Timed.seconds[name] / max(counts[name], 1)
-    rows = [
-        [
-            label(name),
-            str(counts.get(name, "-")),
-            number(costs[name]) if name in costs else "-",
-            times(costs[name], costs[OURS]) if name in costs and OURS in costs else "-",
-            number(result["seconds"] / result["n_checks"]),
-        ]
-        for name, result in results.items()
-    ]
-    header = ["predictor", "forecasts", "a forecast", "of ours", "`should_prune`, a check"]
-    print_table(title, header, rows)
+            pruner = PerformancePredictionPruner(StoppingRule(rule or None))
+        else:
+            pruner = forecasting_pruner(TimedPredictor(name), settings, task)
+        replay_with(task, TimedPruner(pruner, name))
+        n_forecasts = str(FORECASTS.calls[name]) if name != RULE else "-"
+        rows[name] = [label(name), n_forecasts, number(CHECKS.per_call(name))]
+    costs = {name: FORECASTS.per_call(name) for name in names}
+    costs[RULE] = CHECKS.per_call(RULE)
+    for name, row in rows.items():
+        is_timed = name != RULE
+        row.append(number(costs[name]) if is_timed else "-")
+        row.append(times(costs[name], costs[OURS]) if is_timed and OURS in costs else "-")
+    header = ["predictor", "forecasts", "`should_prune`, a check", "a forecast", "of ours"]
+    print_table(title, header, rows.values())
     return costs
 
 
@@ -196,17 +233,19 @@ def print_bars(
                 [
                     PREDICTORS[name].label,
                     f"{bar:,.0f}×",
-                    times(alone, every_step[OURS]),
                     times(alone, seconds[OURS].first),
+                    times(alone, every_step[OURS]),
                     times(seldom[name], seldom[OURS]),
+                    times(alone, every_step[RULE]),
                 ]
             )
     header = [
         "predictor",
         "bar",
-        "its decision / ours in a study",
         "its decision / our first one",
+        "its decision / ours in a study",
         "both in a study",
+        "its decision / a check of our default pruner",
     ]
     if rows:
         print_table("How many times cheaper our decisions are, fits included", header, rows)

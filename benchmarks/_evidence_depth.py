@@ -7,9 +7,6 @@ from typing import NamedTuple
 from typing import TYPE_CHECKING
 
 from _evidence_forecasts import forecast_rows
-from _evidence_predictors import available
-from _evidence_predictors import LAST_SEEN_VALUE
-from _evidence_predictors import OURS
 from _evidence_predictors import PREDICTORS
 from _evidence_predictors import source_digest
 from _evidence_scores import estimate
@@ -24,22 +21,13 @@ import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from collections.abc import Sequence
 
     from _evidence_results import Result
     from _evidence_results import Results
 
 
 FRACTION = 0.25
-SEEN_PREDICTORS = (
-    LAST_SEEN_VALUE,
-    OURS,
-    "ridge",
-    "nu_svr_linear",
-    "nu_svr_rbf",
-    "random_forest",
-    "published_nu_svr_linear",
-    "published_nu_svr_rbf",
-)
 
 
 class Depth(NamedTuple):
@@ -62,7 +50,7 @@ DEPTHS = {
     # Three stages of blocks with two layers each, the first layer and the last.
     "deep_resnets_tinyimagenet": Depth("num_blocks", 6, 2, (32, 62)),
     "metaqnn_cifar10": Depth("depth", 1, 0, (6, 9)),
-    "fashion_convnets": Depth("num_layers", 1, 0, (4, 6)),
+    "fashion_convnets": Depth("num_layers", 1, 0, (4, 5)),
 }
 # Baker et al. 2017, section 3: R² × 100 by the limit.
 PAPER = {"deep_resnets_tinyimagenet": {32: "80.66 ± 3.8", 62: "84.58 ± 2.7"}}
@@ -79,8 +67,9 @@ class DepthTask(NamedTuple):
     version: str
 
 
-def print_depths(sets: Mapping[str, str], results: Results, n_splits: int) -> None:
-    names = available(SEEN_PREDICTORS)
+def print_depths(
+    sets: Mapping[str, str], names: Sequence[str], results: Results, n_splits: int
+) -> None:
     for set_name, folder in sets.items():
         if set_name not in DEPTHS:
             continue

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 FRACTION = 0.25
 N_TIMES = 10
+TRAINED = (OURS, "ridge", "nu_svr_rbf")
 PAIRS = {
     "one data set to another": (
         ("deepobs_cifar10_3c3d", "deepobs_fmnist_2c2d"),
@@ -84,10 +85,15 @@ def find_pairs(
 
 
 def print_transfers(
-    sets: Mapping[str, str], asked: Sequence[str] | None, results: Results, n_splits: int
+    sets: Mapping[str, str],
+    asked: Sequence[str] | None,
+    names: Sequence[str],
+    results: Results,
+    n_splits: int,
 ) -> None:
     pairs = find_pairs(sets, asked)
-    predictors = (OURS, "nu_svr_rbf", LAST_SEEN_VALUE)
+    trained = [name for name in TRAINED if name in names]
+    predictors = (*trained, LAST_SEEN_VALUE)
     tasks = [
         TransferTask(
             sets[source],
@@ -109,9 +115,7 @@ def print_transfers(
     for metric, title in (("r2", "R² × 100"), ("rank", "rank correlation × 100")):
         rows = []
         for kind, (source, target) in pairs:
-            columns = [
-                (place, name) for name in predictors[:-1] for place in (sets[source], sets[target])
-            ]
+            columns = [(place, name) for name in trained for place in (sets[source], sets[target])]
             columns.append((sets[target], LAST_SEEN_VALUE))
             cells = [
                 estimate([s[metric] for s in scores[place, sets[target], name]]).text(100.0)
@@ -119,7 +123,7 @@ def print_transfers(
             ]
             rows.append([kind, source, target, *cells])
         header = ["", "source", "target"]
-        for name in predictors[:-1]:
+        for name in trained:
             header += [f"{PREDICTORS[name].label}, source", "target itself"]
         header.append(PREDICTORS[LAST_SEEN_VALUE].label)
         note = f"{percent(FRACTION)} of the curve, time series only"

@@ -38,7 +38,7 @@ class Entry(NamedTuple):
         cost: Of a fit with the forecasts of all test curves: `FAST` (far below a second),
             `MEDIUM` (seconds) or `SLOW` (seconds for each curve, or minutes).
         packages: What must be installed.
-        per_trial: Whether its forecast of a trial depends on that trial alone.
+        per_trial: Whether its forecast of a trial takes nothing from others but their range.
     """
 
     label: str

@@ -10,8 +10,8 @@ completed; regret: distance of the best completed value from the best one in int
 of the set, at most 1.
 
 Slow predictors replay fewer trials with fewer forecasts of each; the second table of a set
-repeats all rows under these terms. Where a predictor's forecast of a trial does not depend on the
-other trials (LCE), forecasts are computed once for all orders.
+repeats all rows under these terms. Where a predictor takes nothing from other trials but their
+range (LCE), forecasts are computed once for all orders, with the range of the replayed curves.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--n-checks", type=int, default=9, help="forecasts of a whole curve")
     parser.add_argument("--slow-sets", nargs="*", help="sets with a second table; default: all")
     parser.add_argument("--n-slow-orders", type=int, default=2)
-    parser.add_argument("--n-slow-trials", type=int, default=60)
-    parser.add_argument("--n-slow-checks", type=int, default=3)
+    parser.add_argument("--n-slow-trials", type=int, default=40)
+    parser.add_argument("--n-slow-checks", type=int, default=2)
 
 
 def run(args: argparse.Namespace) -> None:

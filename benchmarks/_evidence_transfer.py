@@ -1,7 +1,7 @@
 """Transfer: forecasts of curves unlike those that were learned from.
 
 Depth: networks shallower than a limit train, deeper ones are forecast, as in Baker et al. 2017,
-section 3: 100 random curves, 25 % of the curve.
+section 3: 100 random curves, or all where there are fewer, and 25 % of the curve.
 
 Other sets: a predictor learns from 100 curves of one set and forecasts those of another at 25 % of
 their length. It sees the time series only, as parameters differ. The seen part of each curve is
@@ -22,6 +22,10 @@ from typing import TYPE_CHECKING
 
 from _evidence_depth import print_depths
 from _evidence_other_sets import print_transfers
+from _evidence_predictors import available
+from _evidence_predictors import LAST_SEEN_VALUE
+from _evidence_predictors import OURS
+from _evidence_predictors import PREDICTORS
 from _evidence_replays import find_rule
 from _evidence_replays import replay_task
 from _evidence_replays import RULE
@@ -41,9 +45,24 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+COMPARED = (
+    LAST_SEEN_VALUE,
+    OURS,
+    "ridge",
+    "nu_svr_linear",
+    "nu_svr_rbf",
+    "random_forest",
+    "published_nu_svr_linear",
+    "published_nu_svr_rbf",
+)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_set_arguments(parser)
     add_run_arguments(parser)
+    parser.add_argument(
+        "--predictors", nargs="*", choices=PREDICTORS, metavar="NAME", default=COMPARED
+    )
     parser.add_argument("--n-splits", type=int, default=10)
     parser.add_argument("--pairs", nargs="*", metavar="SOURCE:TARGET")
     parser.add_argument("--rules", nargs="*", type=Path, help="rules not trained on a set")
@@ -54,8 +73,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     sets = find_sets(args)
     results = Results(args.cache, args.n_jobs)
-    print_depths(sets, results, args.n_splits)
-    print_transfers(sets, args.pairs, results, args.n_splits)
+    names = available(args.predictors)
+    print_depths(sets, names, results, args.n_splits)
+    print_transfers(sets, args.pairs, names, results, args.n_splits)
     if args.rules:
         print_rules(sets, args, results)
 

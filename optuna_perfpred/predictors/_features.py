@@ -25,7 +25,8 @@ def summary_features(curves: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]
 
     As many features as steps drown the configuration in a distance between trials (an RBF kernel)
     and outnumber the trials: measured with 100 curves of AlexNet at a quarter of their length,
-    ν-SVR's R² is 0.29 with all values and differences and 0.78 by default (``prediction.py``).
+    ν-SVR's R² is 0.29 with all values and differences and 0.78 by default (the benchmark
+    ``evidence.py accuracy``).
 
     Args:
         curves:
