@@ -7,7 +7,8 @@ of that unit, a logarithm of a density at least -20. Where a predictor gives no 
 and the standard deviation of the training curves' final values stand for it.
 
 Slow predictors forecast the first test curves of few splits; ours and `LastSeenValue` stand
-beside them with the same curves.
+beside them with the same curves. Of so few curves, R² is that of the variance of the whole set,
+and standard errors are from curves drawn with replacement.
 """
 
 from __future__ import annotations
@@ -92,11 +93,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--n-slow-curves", type=int, default=20, help=f"that they forecast, up to {N_SAMPLE}"
     )
-    parser.add_argument("--slow-fractions", nargs="*", type=float, default=FRACTIONS)
+    parser.add_argument(
+        "--slow-fractions", nargs="*", type=float, choices=FRACTIONS, default=FRACTIONS
+    )
 
 
 def run(args: argparse.Namespace) -> None:
     names = available(args.predictors)
+    args.n_slow_splits = min(args.n_slow_splits, args.n_splits)  # Ours stand beside them.
     results = Results(args.cache, args.n_jobs)
     verdicts: list[list[str]] = []
     coverages: list[list[str]] = []
@@ -188,10 +192,12 @@ def print_slow(title: str, runs: Runs, slow: list[str], args: argparse.Namespace
         for fraction in fractions
     }
     estimates = {
-        key: bootstrap(len(f.finals), lambda rows, f=f: list(f.rows(rows).scores().values()))
+        key: bootstrap(
+            len(f.finals), lambda rows, f=f: list(f.rows(rows).scores(few=True).values())
+        )
         for key, f in joined.items()
     }
-    note = f"the same {n_curves} test curves of {n_splits} splits, ± by bootstrap of the curves"
+    note = f"the same {n_curves} test curves of {n_splits} split(s)"
     for position, (metric_title, factor, decimals) in enumerate(METRICS.values()):
         table = [
             [
@@ -262,7 +268,7 @@ def compare_curves(runs: Runs, names: list[str], metric: str, n_curves: int) -> 
     }
 
     def scores(rows: np.ndarray) -> np.ndarray:
-        of = {n: list(f.rows(rows).scores().values())[position] for n, f in joined.items()}
+        of = {n: list(f.rows(rows).scores(few=True).values())[position] for n, f in joined.items()}
         return np.array([*of.values(), *(of[name] - of[OURS] for name in slow)])
 
     estimates = bootstrap(len(joined[OURS].finals), scores)

@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         default=[OURS, "ridge", "nu_svr_linear"],
     )
-    parser.add_argument("--n-splits", type=int, default=10)
+    parser.add_argument("--n-splits", type=int, default=5)
 
 
 def run(args: argparse.Namespace) -> None:

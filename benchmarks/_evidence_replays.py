@@ -66,6 +66,9 @@ class Settings(NamedTuple):
     n_checks: int
 
 
+_NO_SETTINGS = Settings(0, 0.0, 1, 0)  # Of pruners that have their own.
+
+
 class ReplayTask(NamedTuple):
     """One replay.
 
@@ -74,7 +77,7 @@ class ReplayTask(NamedTuple):
         pruner: Of `OTHER_PRUNERS`, `RULE`, or the name of a predictor.
         order: Number of the random order.
         n_trials: Number of trials.
-        settings: Of a predictor's pruner.
+        settings: Of a predictor's pruner; the others have their own.
         subset: Number of curves that are replayed, the same in all orders; 0: the whole set.
         rule: File of the stopping rule; empty: the one that comes with the package.
         version: Of the curves and of the predictor's source.
@@ -95,7 +98,7 @@ def replay_task(
     pruner: str,
     order: int,
     n_trials: int,
-    settings: Settings,
+    settings: Settings = _NO_SETTINGS,
     *,
     subset: int = 0,
     rule: str = "",
@@ -103,6 +106,8 @@ def replay_task(
     version = digest(folder)
     if pruner in PREDICTORS:
         version += f" {source_digest(pruner)}"
+    else:
+        settings = _NO_SETTINGS
     return ReplayTask(folder, pruner, order, n_trials, settings, subset, rule, version)
 
 

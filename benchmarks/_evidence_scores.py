@@ -56,14 +56,20 @@ class Forecasts(NamedTuple):
     def rows(self, rows: np.ndarray | slice) -> Forecasts:
         return Forecasts(*(column[rows] for column in self))
 
-    def scores(self) -> dict[str, float]:
-        """Give the score of each metric."""
+    def scores(self, *, few: bool = False) -> dict[str, float]:
+        """Give the score of each metric.
+
+        Args:
+            few: Whether these are few curves of a set. Then R² is of the variance of the set,
+                which is one, as that of few curves hardly tells it.
+        """
         scale = np.maximum(self.std, SMALLEST_SCALE)
         density = stats.t.logpdf(self.finals, self.df, self.mean, scale)
         half_width = stats.t.ppf(0.95, self.df) * scale
         distance = np.abs(self.finals - self.mean)
+        r2 = 1.0 - np.mean(distance**2) if few else r2_score(self.finals, self.mean)
         return {
-            "r2": float(r2_score(self.finals, self.mean)),
+            "r2": float(r2),
             "rank": self._rank_correlation(),
             "error": float(distance.mean()),
             "density": float(np.maximum(density, SMALLEST_LOG_DENSITY).mean()),

@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         choices=PREDICTORS,
         metavar="NAME",
-        default=[LAST_SEEN_VALUE, OURS, "ridge", "nu_svr_rbf"],
+        default=[LAST_SEEN_VALUE, OURS, "ridge"],
     )
     parser.add_argument("--n-splits", type=int, default=10)
     parser.add_argument("--sizes", nargs="*", type=int, default=SIZES)

@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_run_arguments(parser)
     parser.add_argument("--predictors", nargs="*", choices=PREDICTORS, metavar="NAME")
     parser.add_argument("--rules", nargs="*", type=Path, help="rules not trained on a set")
-    parser.add_argument("--n-orders", type=int, default=5)
+    parser.add_argument("--n-orders", type=int, default=3)
     parser.add_argument("--n-trials", type=int, default=200)
     parser.add_argument("--n-startup-trials", type=int, default=20)
     parser.add_argument("--confidence", type=float, default=0.95)

@@ -30,11 +30,11 @@ from _evidence_replays import find_rule
 from _evidence_replays import replay_task
 from _evidence_replays import RULE
 from _evidence_replays import run_replay
-from _evidence_replays import Settings
 from _evidence_results import add_run_arguments
 from _evidence_results import Results
 from _evidence_sets import add_set_arguments
 from _evidence_sets import find_sets
+from _evidence_sets import load_set
 from _evidence_stopping import HEADER
 from _evidence_stopping import replay_cells
 from _evidence_tables import print_table
@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--n-splits", type=int, default=10)
     parser.add_argument("--pairs", nargs="*", metavar="SOURCE:TARGET")
     parser.add_argument("--rules", nargs="*", type=Path, help="rules not trained on a set")
-    parser.add_argument("--n-orders", type=int, default=5)
+    parser.add_argument("--n-orders", type=int, default=3)
     parser.add_argument("--n-trials", type=int, default=200)
 
 
@@ -81,10 +81,15 @@ def run(args: argparse.Namespace) -> None:
 
 
 def print_rules(sets: Mapping[str, str], args: argparse.Namespace, results: Results) -> None:
-    unused = Settings(0, 0.0, 1, 0)  # A rule has its own.
     rules = {name: rule for name in sets if (rule := find_rule(args.rules, name))}
     tasks = [
-        replay_task(sets[name], RULE, order, args.n_trials, unused, rule=rule)
+        replay_task(
+            sets[name],
+            RULE,
+            order,
+            min(args.n_trials, len(load_set(sets[name]).finals)),
+            rule=rule,
+        )
         for name, rule in rules.items()
         for order in range(args.n_orders)
     ]
