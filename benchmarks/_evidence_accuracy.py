@@ -36,6 +36,7 @@ from _evidence_scores import bootstrap
 from _evidence_scores import Comparison
 from _evidence_scores import Estimate
 from _evidence_scores import estimate
+from _evidence_scores import Forecasts
 from _evidence_scores import METRICS
 from _evidence_sets import add_set_arguments
 from _evidence_sets import find_sets
@@ -191,12 +192,13 @@ def print_slow(title: str, runs: Runs, slow: list[str], args: argparse.Namespace
         for name in (*beside, *slow)
         for fraction in fractions
     }
-    estimates = {
-        key: bootstrap(
-            len(f.finals), lambda rows, f=f: list(f.rows(rows).scores(few=True).values())
-        )
-        for key, f in joined.items()
-    }
+    estimates = {}
+    for key, forecasts in joined.items():
+
+        def scores(rows: np.ndarray, of: Forecasts = forecasts) -> np.ndarray:
+            return np.array(list(of.rows(rows).scores(few=True).values()))
+
+        estimates[key] = bootstrap(len(forecasts.finals), scores)
     note = f"the same {n_curves} test curves of {n_splits} split(s)"
     for position, (metric_title, factor, decimals) in enumerate(METRICS.values()):
         table = [
