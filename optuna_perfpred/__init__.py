@@ -9,6 +9,7 @@ from optuna_perfpred.predictors import CurvePredictor
 from optuna_perfpred.predictors import Forecast
 from optuna_perfpred.predictors import InContextPredictor
 from optuna_perfpred.predictors import LastSeenValue
+from optuna_perfpred.predictors import ParametricEnsemble
 from optuna_perfpred.predictors import SequentialRegression
 from optuna_perfpred.pruners import FastHyperbandPruner
 from optuna_perfpred.pruners import PerformancePredictionPruner
@@ -28,6 +29,7 @@ __all__ = [
     "Forecast",
     "InContextPredictor",
     "LastSeenValue",
+    "ParametricEnsemble",
     "PerformancePredictionPruner",
     "PredictedValueSampler",
     "QLearningSampler",

@@ -5,6 +5,7 @@ from optuna_perfpred.predictors._base import Forecast
 from optuna_perfpred.predictors._bayesian_curve_network import BayesianCurveNetwork
 from optuna_perfpred.predictors._in_context import InContextPredictor
 from optuna_perfpred.predictors._last_seen_value import LastSeenValue
+from optuna_perfpred.predictors._parametric_ensemble import ParametricEnsemble
 from optuna_perfpred.predictors._sequential_regression import SequentialRegression
 
 
@@ -14,5 +15,6 @@ __all__ = [
     "Forecast",
     "InContextPredictor",
     "LastSeenValue",
+    "ParametricEnsemble",
     "SequentialRegression",
 ]
