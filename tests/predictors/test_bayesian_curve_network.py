@@ -21,7 +21,7 @@ torch = pytest.importorskip("torch")
 T = 20
 NOISE = 0.02
 # Shorter than the defaults, but long enough for the chains to arrive nearby.
-SHORT = {"n_burn_in": 600, "n_samples": 20, "keep_every": 10}
+SHORT = {"n_burn_in": 500, "n_samples": 20, "keep_every": 10, "batch_size": 20}
 # For what does not depend on the chains having arrived.
 TINY = {"n_burn_in": 20, "n_samples": 6, "keep_every": 2, "n_chains": 2}
 
@@ -291,7 +291,9 @@ def test_a_fitted_predictor_is_pickled(condition):
 
 def test_a_study_is_pruned_by_it():
     pruner = PerformancePredictionPruner(
-        BayesianCurveNetwork(n_burn_in=200, n_samples=8, keep_every=5), n_startup_trials=12
+        BayesianCurveNetwork(n_burn_in=150, n_samples=8, keep_every=5, batch_size=20),
+        n_startup_trials=12,
+        n_warmup_steps=4,
     )
     sampler = optuna.samplers.RandomSampler(seed=0)
     study = optuna.create_study(direction="maximize", pruner=pruner, sampler=sampler)
