@@ -46,9 +46,9 @@ class BayesianCurveNetwork(CurvePredictor):
     weights and of the logarithm of the noise's variance; pybnn's for the choice of the three
     functions, the learning rate, 3000 steps of burn-in and 100 samples. It differs in this:
 
-    * 4 short chains run side by side instead of one of 13,000 steps. That costs half of the time,
-      since such small networks are bound by the overhead of each operation, and chains that
-      start apart differ more than samples of one chain.
+    * 4 short chains run side by side instead of one of 13,000 steps. That costs less time, since
+      such small networks are bound by the overhead of each operation, and chains that start
+      apart differ more than samples of one chain.
     * Gradients are estimated from 128 values instead of 20. With 20, the noise of the estimate
       exceeds the sampler's own in some coordinates and widens the posterior: of curves drawn
       from the model, intervals that promise 90 % contained 97 % of the final values, and with 128
@@ -75,7 +75,7 @@ class BayesianCurveNetwork(CurvePredictor):
             Number of steps from one sample of a chain to its next. The authors' code takes 100
             in its single chain; 50 in each of four are as many steps apart.
         n_chains:
-            Number of chains. They are computed together: four take about 1.3 times as long as
+            Number of chains. They are computed together: four take about 1.5 times as long as
             one of the same length.
         learning_rate:
             Step size of the sampler, pybnn's. Three times less or more gives forecasts that
