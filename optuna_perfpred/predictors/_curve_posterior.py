@@ -29,10 +29,13 @@ _LN_SIGMA_MEAN, _LN_SIGMA_STD = -4.0, 1.0
 # How far from the least-squares fits walkers start, on the logit scale: a few hundred steps leave
 # an ensemble that starts closer too narrow, and one that starts further away too wide.
 _SPREAD = 0.5
+# A fit may lie on a bound, where its logit is infinite: this share of the way to the other one.
 _EDGE = 0.02
 _N_STARTS = 500
 _N_LEAST_SQUARES_STEPS = 30
+# Successive steps differ little; of long chains, a tenth of the steps are evaluated.
 _THINNING = 10
+_MIN_STEPS_LEFT = 100
 
 
 class CurvePosterior:
@@ -134,7 +137,8 @@ class CurvePosterior:
         sampler.random_state = random.get_state()
         with np.errstate(all="ignore"):
             sampler.run_mcmc(walkers, n_steps, skip_initial_state_check=True)
-            kept: dict[str, Any] = {"discard": n_burn_in, "thin": _THINNING, "flat": True}
+            thinning = min(_THINNING, (n_steps - n_burn_in) // _MIN_STEPS_LEFT + 1)
+            kept: dict[str, Any] = {"discard": n_burn_in, "thin": thinning, "flat": True}
             allowed = np.isfinite(sampler.get_log_prob(**kept))
             logits = sampler.get_chain(**kept)[allowed]
             parameters = self._lower + self._span * expit(logits)

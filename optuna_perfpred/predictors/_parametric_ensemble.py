@@ -168,10 +168,11 @@ class ParametricEnsemble(CurvePredictor):
 
 def _usual_range(values: npt.NDArray[np.float64]) -> tuple[float, float]:
     # Diverged runs would leave all others no difference on the scale.
-    quartiles = np.quantile(values, [0.25, 0.75])
-    margin = _FENCE * (quartiles[1] - quartiles[0])
-    usual = values[(values >= quartiles[0] - margin) & (values <= quartiles[1] + margin)]
-    return float(usual.min()), float(usual.max())
+    with np.errstate(over="ignore"):
+        low, high = np.quantile(values, [0.25, 0.75])
+        margin = _FENCE * (high - low)
+        usual = values[(values >= low - margin) & (values <= high + margin)]
+    return float(usual.min(initial=low)), float(usual.max(initial=high))
 
 
 def _check_that_emcee_is_installed() -> None:
