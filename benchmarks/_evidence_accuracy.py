@@ -90,6 +90,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--n-medium-splits", type=int, default=3, help="of predictors that take seconds"
     )
+    parser.add_argument(
+        "--medium-fractions", nargs="*", type=float, choices=FRACTIONS, default=FRACTIONS
+    )
     parser.add_argument("--n-slow-splits", type=int, default=1, help="of those that take minutes")
     parser.add_argument(
         "--n-slow-curves", type=int, default=20, help=f"that they forecast, up to {N_SAMPLE}"
@@ -123,10 +126,11 @@ def run(args: argparse.Namespace) -> None:
 def collect(args: argparse.Namespace, results: Results, folder: str, names: list[str]) -> Runs:
     """Run all tasks of one set."""
     n_splits = {FAST: args.n_splits, MEDIUM: args.n_medium_splits, SLOW: args.n_slow_splits}
+    all_fractions = {FAST: FRACTIONS, MEDIUM: args.medium_fractions, SLOW: args.slow_fractions}
     tasks = []
     for name in names:
         cost = PREDICTORS[name].cost
-        fractions = args.slow_fractions if cost == SLOW else FRACTIONS
+        fractions = all_fractions[cost]
         if name in PUBLISHED:
             fractions = (COMPARED_FRACTION,)
         n_test = args.n_slow_curves if cost == SLOW else -1

@@ -236,8 +236,9 @@ def _fit_linear_model(
 def _fit_plain_forest(
     X: npt.NDArray[np.float64], y: npt.NDArray[np.float64], seed: int
 ) -> FittedRegressor:
+    # Twice as many trees cost twice as much, and add a few thousandths to R² at most.
     forest = RandomForestRegressor(
-        100, max_features=0.4, min_samples_leaf=2, oob_score=_no_score, random_state=seed
+        50, max_features=0.4, min_samples_leaf=2, oob_score=_no_score, random_state=seed
     ).fit(X, y)
     return forest, y - forest.oob_prediction_
 
