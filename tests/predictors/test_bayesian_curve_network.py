@@ -21,7 +21,7 @@ torch = pytest.importorskip("torch")
 T = 20
 NOISE = 0.02
 # Shorter than the defaults, but long enough for the chains to arrive nearby.
-SHORT = {"n_burn_in": 500, "n_samples": 20, "keep_every": 10, "batch_size": 20}
+SHORT = {"n_burn_in": 500, "n_samples": 20, "keep_every": 10, "learning_rate": 1e-2}
 # For what does not depend on the chains having arrived.
 TINY = {"n_burn_in": 20, "n_samples": 6, "keep_every": 2, "n_chains": 2}
 
@@ -71,7 +71,7 @@ def assert_same(forecast, expected):
 def reused():
     """Reuses one posterior of 100 curves."""
     predictor = BayesianCurveNetwork(
-        condition_on_partial=False, n_burn_in=1500, n_samples=40, keep_every=20
+        condition_on_partial=False, n_burn_in=2500, n_samples=40, keep_every=20
     )
     return predictor.fit(*make_trials(100))
 
@@ -291,7 +291,7 @@ def test_a_fitted_predictor_is_pickled(condition):
 
 def test_a_study_is_pruned_by_it():
     pruner = PerformancePredictionPruner(
-        BayesianCurveNetwork(n_burn_in=150, n_samples=8, keep_every=5, batch_size=20),
+        BayesianCurveNetwork(**SHORT | {"n_burn_in": 150}),
         n_startup_trials=12,
         n_warmup_steps=4,
     )
