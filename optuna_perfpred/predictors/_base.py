@@ -20,8 +20,8 @@ class Forecast:
     """The distribution of the final values of ``n`` trials.
 
     Student's t distribution with location ``mean`` and scale ``std``; a normal distribution,
-    which Baker et al. (2017, section 4) use, if ``df`` is infinite. ``std`` estimates the
-    standard error of the mean's prediction from ``df + 1`` residuals, hence the t distribution.
+    which Baker et al. (2017, section 4) use, if ``df`` is infinite. Of an error that is estimated
+    from ``k`` residuals, ``df`` is at most ``k - 1``; it is less where the tails are heavier.
 
     Attributes:
         mean:

@@ -28,7 +28,7 @@ class FeatureWeights(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     Args:
         importances:
-            A non-negative number for each feature.
+            A number for each feature, negative only by rounding.
         exponent:
             The power of its importance that is a feature's share of the expected squared distance
             between two rows; 0 for equal shares.
@@ -40,7 +40,8 @@ class FeatureWeights(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def fit(self, X: npt.NDArray[np.float64], y: object = None) -> FeatureWeights:
         """Compute the weights; they do not depend on the rows."""
-        shares = self.importances**self.exponent
+        # Rounding gives a feature that tells nothing an importance of less than zero.
+        shares = np.maximum(self.importances, 0.0) ** self.exponent
         # Of features that are all constant, none has an importance.
         self.weights_ = np.sqrt(shares / max(shares.sum(), np.finfo(float).tiny))
         return self

@@ -18,6 +18,7 @@ from sklearn.model_selection import LeaveOneOut
 
 from optuna_perfpred import LastSeenValue
 from optuna_perfpred import SequentialRegression
+from optuna_perfpred.predictors._kernel_ridge import fit_rbf_kernel_ridge
 from optuna_perfpred.predictors._regressors import fit_kernel_ridge
 from optuna_perfpred.predictors._regressors import fit_ols
 from optuna_perfpred.predictors._regressors import fit_ridge
@@ -114,6 +115,18 @@ def test_leave_one_out_of_kernel_ridge_equals_refits():
     model, residuals = fit_kernel_ridge(X, y, seed=0)
     refitted = cross_val_predict(clone(model), X, y, cv=LeaveOneOut())
     np.testing.assert_allclose(residuals, y - refitted, atol=1e-9)
+
+
+def test_an_importance_below_zero_by_rounding_is_none():
+    X, y = linear_data()
+    importances = np.full(X.shape[1], 0.2)
+    importances[-1] = -1e-18
+    model, residuals = fit_rbf_kernel_ridge(X, y, importances, seed=0)
+    assert np.isfinite(residuals).all()
+    changed = X.copy()
+    changed[:, -1] += 1.0
+    weights = model["featureweights"].set_params(exponent=0.5).fit(X)
+    np.testing.assert_array_equal(weights.transform(changed), weights.transform(X))
 
 
 def test_a_member_that_is_wrong_gets_hardly_any_weight():
