@@ -157,7 +157,8 @@ class BlendedModel:
         unscaled = cls(plain, compressed, center, spread, 1.0, 1.0)
         predicted = unscaled._blend(plain.predicted, compressed.predicted)
         residuals = (finals - predicted) / unscaled._relative_std(predicted)
-        std, df = fit_errors(residuals, REGRESSORS["stacked"].n_tuned)
+        # The center and the spread were chosen by these finals, too.
+        std, df = fit_errors(residuals, REGRESSORS["stacked"].n_tuned + 2)
         return replace(unscaled, std=std, df=df)
 
     def predict(
