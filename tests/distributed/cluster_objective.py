@@ -33,6 +33,7 @@ def objective(trial: optuna.Trial) -> float:
     x = trial.suggest_float("x", 0.0, 1.0)
     trial.set_user_attr("process", os.getpid())
     trial.set_user_attr("gpu", os.environ.get("CUDA_VISIBLE_DEVICES"))
+    trial.set_user_attr("restarts", os.environ.get("SLURM_RESTART_COUNT", "0"))
     trial.set_user_attr("node", os.environ.get("SLURMD_NODENAME"))
     while trial.number >= N_FREE and Path(os.environ[HOLD]).exists():
         time.sleep(0.05)

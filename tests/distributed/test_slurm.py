@@ -60,17 +60,19 @@ def test_tasks_that_are_preempted_or_out_of_time_are_requeued(slurm, postgresql_
     def restarts():
         return [slurm.job(f"{job}_{task}")["Restarts"] for task in (0, 1)]
 
-    def n_held():
+    def n_held(n_restarts):
         running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        return sum(trial.number >= N_FREE and "node" in trial.user_attrs for trial in running)
+        held = [t for t in running if t.number >= N_FREE and "node" in t.user_attrs]
+        return sum(trial.user_attrs["restarts"] == n_restarts for trial in held)
 
-    wait_until(lambda: n_held() == 2, slurm)
+    wait_until(lambda: n_held("0") == 2, slurm)
     # Takes the node of one of the two.
     slurm.run("sbatch", "--partition=urgent", "--gres=gpu:1", "--output=/dev/null", "--wrap=true")
     wait_until(lambda: "1" in restarts(), slurm)
     # The other one gets the warning that otherwise comes before the time limit.
     slurm.run("scancel", "--batch", "--signal=USR1", f"{job}_{restarts().index('0')}")
-    wait_until(lambda: restarts() == ["1", "1"] and n_held() == 2, slurm)
+    # Not before: a task counts as restarted while its old worker is still ending.
+    wait_until(lambda: restarts() == ["1", "1"] and n_held("1") == 2, slurm)
     hold.unlink()
     wait_until(lambda: not slurm.run("squeue", "--noheader"), slurm)
 
@@ -81,7 +83,7 @@ def test_tasks_that_are_preempted_or_out_of_time_are_requeued(slurm, postgresql_
     states = Counter(trial.state for trial in study.trials)
     assert 40 <= states[TrialState.COMPLETE] + states[TrialState.PRUNED] <= 41
     # Those of the two tasks, which were tried again.
-    assert states[TrialState.FAIL] == 2
+    assert states[TrialState.FAIL] == 2, (states, [t.user_attrs for t in study.trials])
     assert set(states) <= {*FINISHED, TrialState.FAIL}
     finished = [trial for trial in study.trials if trial.state in FINISHED]
     assert {trial.user_attrs["node"] for trial in finished} == {"n1", "n2"}
