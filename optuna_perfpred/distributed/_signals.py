@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from types import FrameType
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
-# Schedulers signal the whole group of processes, and a supervisor passes the signal on: only
-# a later signal is a second one.
-_SECONDS_OF_ONE_STOP = 1.0
+# Schedulers signal the whole group of processes, and a supervisor or a batch script passes the
+# signal on, late on a busy machine: only a later signal is a second one.
+_SECONDS_OF_ONE_STOP = 5.0
 # An interrupted storage would leave a lock held or a transaction open.
 _STORAGES = ("optuna.storages.", "sqlalchemy.", "grpc.")
 # Asleep until the next attempt, with nothing begun.
