@@ -1,0 +1,196 @@
+"""What a pruner finds in a given time, with TPE in the loop and real trainings.
+
+Nothing is recorded or replayed: each study trains its own proposals for a minute, and all that the
+sampler, the pruner and the storage take is time lost for training.
+
+    python benchmarks/in_loop_live.py [--objectives digits fashion text] [--pruners NAME ...]
+        [--seconds 60] [--seeds 10] [--rules RULES] [--jobs 2]
+
+- digits: perceptrons of scikit-learn, cross-entropy. See `_in_loop_digits.py`.
+- fashion: convolutional networks on Fashion-MNIST, accuracy (Debian package
+  dataset-fashion-mnist).
+- text: language models of the King James Bible, perplexity per character (bible-kjv).
+
+Fashion and text are those of `record_curves.py` with fewer examples, so that on one core 30 to 60
+full trainings take a minute. They need what `pip install ".[record]"` installs.
+
+A training that is under way when the time is over is ended, and counts for nothing. Machines are
+noisy: the pruners take turns, in another order with each seed. Studies of the same seed begin with
+the same proposals, and the n-th trials of all have the same random numbers for their weights.
+
+- best completed: the best value when the time is over, mean ± standard error over the seeds; nan
+  if a study completed nothing.
+- trials begun and completed, and the share of the time spent in `should_prune`: means.
+
+The stopping rule that comes with the package has learned from other trainings on the same data.
+`--rules` gives for each objective one that has not: `RULES/digits_perceptrons.npz`,
+`RULES/fashion_convnets.npz` and `RULES/kjv_language_models.npz`, as
+`benchmarks/stopping_rule/train.py` writes them.
+
+With the default options it takes 75 minutes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import math
+import os
+from pathlib import Path
+import time
+from typing import NamedTuple
+from typing import TYPE_CHECKING
+import warnings
+
+
+os.environ["OMP_NUM_THREADS"] = "1"  # Before numpy and torch are imported.
+
+from _in_loop_digits import FAMILY as DIGITS
+from _in_loop_search import CONTINUES
+from _recording_fashion import FAMILY as FASHION
+from _recording_kjv import FAMILY as KJV
+from _recording_study import seed_of
+from in_loop import create_study
+from in_loop import label
+from joblib import delayed
+from joblib import Parallel
+import numpy as np
+import optuna
+from optuna.trial import TrialState
+from samplers import mean_and_error
+
+
+if TYPE_CHECKING:
+    from _recording_family import Family
+
+
+def smaller(family: Family, n_train: int, n_valid: int) -> Family:
+    """The same trainings on fewer examples."""
+    sizes = dataclasses.replace(family.sizes, n_train=n_train, n_valid=n_valid)
+    return dataclasses.replace(family, sizes=sizes)
+
+
+OBJECTIVES = {
+    "digits": DIGITS,
+    "fashion": smaller(FASHION, n_train=600, n_valid=1000),
+    "text": smaller(KJV, n_train=320, n_valid=160),
+}
+NAMES = ("none", "median_warmup", "hyperband", "ours", "ours_predicted")
+
+
+class OutOfTimeError(Exception):
+    """Ends the training that is under way."""
+
+
+class Result(NamedTuple):
+    """What a study has found."""
+
+    best_value: float  # NaN if it completed nothing.
+    n_trials: int
+    n_completed: int
+    pruner_share: float
+
+
+def run(objective: str, pruner: str, seed: int, seconds: float, rule: Path | None) -> Result:
+    """Run one study."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.simplefilter("ignore")
+    family = OBJECTIVES[objective]
+    sizes = family.sizes
+    data = family.load(sizes)  # Takes no time of the study.
+    study = create_study(
+        family.name,
+        family.direction,
+        sizes.n_epochs,
+        sampler="tpe",
+        pruner=pruner,
+        seed=seed,
+        rule=rule,
+    )
+    pruner_seconds = 0.0
+    end = time.perf_counter() + seconds
+
+    def train(trial: optuna.Trial) -> float:
+        nonlocal pruner_seconds
+        number = trial.user_attrs.get(CONTINUES, trial.number)
+        value = math.nan
+        values = family.train(trial, data, sizes, seed_of(family.name, seed, number))
+        for epoch, value in enumerate(values, start=1):
+            start = time.perf_counter()
+            if start >= end:
+                study.stop()
+                raise OutOfTimeError
+            trial.report(value, epoch)
+            start = time.perf_counter()
+            should_prune = trial.should_prune()
+            pruner_seconds += time.perf_counter() - start
+            if should_prune:
+                raise optuna.TrialPruned
+        return value
+
+    study.optimize(train, timeout=seconds, catch=(OutOfTimeError,))
+    completed = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return Result(
+        study.best_value if completed else math.nan,
+        len(study.get_trials(deepcopy=False)),
+        len(completed),
+        pruner_seconds / seconds,
+    )
+
+
+def print_table(objective: str, n_seeds: int, results: dict[str, list[Result]]) -> None:
+    family = OBJECTIVES[objective]
+    header = ["pruner", "best completed", "trials begun", "completed", "time in the pruner"]
+    seeds = "1 study" if n_seeds == 1 else f"{n_seeds} studies"
+    print(f"\n**{objective}: {family.metric}, to {family.direction}; {seeds} a pruner**\n")
+    print("|", " | ".join(header), "|")
+    print("|", " | ".join(["---"] * len(header)), "|")
+    for pruner, of_pruner in results.items():
+        values, *numbers = np.array(of_pruner).T
+        n_trials, n_completed, pruner_share = (column.mean() for column in numbers)
+        cells = [
+            label(pruner),
+            mean_and_error(values),
+            f"{n_trials:.1f}",
+            f"{n_completed:.1f}",
+            f"{pruner_share:.1%}",
+        ]
+        print("|", " | ".join(cells), "|", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--objectives", nargs="*", choices=OBJECTIVES, default=list(OBJECTIVES))
+    parser.add_argument("--pruners", nargs="*", choices=NAMES, default=NAMES)
+    parser.add_argument("--seconds", type=float, default=60.0, help="of a study")
+    parser.add_argument("--seeds", type=int, default=10, help="number of studies of a pruner")
+    parser.add_argument("--rules", type=Path, help="rules that were not trained on an objective")
+    parser.add_argument("--jobs", type=int, default=2, help="number of studies at a time")
+    args = parser.parse_args()
+    start = time.perf_counter()
+
+    for objective in args.objectives:
+        name = OBJECTIVES[objective].name
+        rule = None if args.rules is None else args.rules / f"{name}.npz"
+        tasks = [
+            (str(pruner), seed)
+            for seed in range(args.seeds)
+            for pruner in np.random.default_rng(seed).permutation(args.pruners)
+        ]
+        results = Parallel(args.jobs, batch_size=1)(
+            delayed(run)(objective, pruner, seed, args.seconds, rule) for pruner, seed in tasks
+        )
+        by_task = dict(zip(tasks, results, strict=True))
+        by_pruner = {
+            pruner: [by_task[pruner, seed] for seed in range(args.seeds)]
+            for pruner in args.pruners
+        }
+        print_table(objective, args.seeds, by_pruner)
+    print(f"\n{args.seconds:g} s a study, {args.jobs} at a time. Mean ± standard error.", end=" ")
+    if args.rules is not None:
+        print("Stopping rules that were trained without the objective.", end=" ")
+    print(f"{time.perf_counter() - start:.0f} s.")
+
+
+if __name__ == "__main__":
+    main()
