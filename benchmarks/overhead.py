@@ -49,11 +49,11 @@ from optuna.trial import TrialState
 
 from optuna_perfpred import PerformancePredictionPruner
 from optuna_perfpred import SequentialRegression
+from optuna_perfpred.forecasts import n_learned_from
+from optuna_perfpred.forecasts import StudyForecast
 from optuna_perfpred.history import FinishedTrialsReader
 from optuna_perfpred.history import read_record
 from optuna_perfpred.history import TrainingSet
-from optuna_perfpred.pruners import _rule_assessor
-from optuna_perfpred.pruners._schedule import n_learned_from
 from optuna_perfpred.replay import replay
 
 
@@ -107,7 +107,7 @@ class Stopwatch:
             ("prune", PerformancePredictionPruner, "prune"),
             ("read", FinishedTrialsReader, "read"),
             ("storage", study, "get_trials"),
-            ("fit", _rule_assessor, "_learn_from"),
+            ("fit", StudyForecast, "_learn_from"),
         )
         with ExitStack() as patches:
             for part, owner, name in functions:

@@ -11,9 +11,9 @@ from optuna_perfpred.explanation._evidence import RuleEvidence
 from optuna_perfpred.explanation._explanation import NearTrial
 from optuna_perfpred.explanation._explanation import Standing
 from optuna_perfpred.explanation._others import Others
+from optuna_perfpred.forecasts import relative_chance
 from optuna_perfpred.pruners._assessment import RelativeAssessment
 from optuna_perfpred.pruners._recorded_decision import read_decision
-from optuna_perfpred.pruners._stopping_rule import relative_chance
 
 
 if TYPE_CHECKING:
@@ -63,9 +63,9 @@ def compare(
         told["scale"] = "value"
     elif chance is not None and isinstance(evidence.assessment, RelativeAssessment):
         situation = evidence.situation
-        told["relative_chance"] = float(
-            relative_chance(chance, situation.remaining, situation.n_finished)
-        )
+        (told["relative_chance"],) = relative_chance(
+            np.array([chance]), situation.remaining, situation.n_finished
+        ).tolist()
     contributions = find_contributions(evidence, others)
     if contributions is not None:
         told["typical"], told["contributions"] = contributions

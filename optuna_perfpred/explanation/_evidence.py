@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from optuna_perfpred.explanation._others import encode
-from optuna_perfpred.pruners._stopping_rule import FEATURE_NAMES
-from optuna_perfpred.pruners._stopping_rule import features
+from optuna_perfpred.forecasts import FEATURE_NAMES
+from optuna_perfpred.forecasts import features
+from optuna_perfpred.forecasts import Observed
 
 
 if TYPE_CHECKING:
@@ -17,12 +18,12 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from optuna_perfpred.explanation._others import Others
+    from optuna_perfpred.forecasts import Situation
+    from optuna_perfpred.forecasts import StoppingRule
     from optuna_perfpred.history import Configuration
     from optuna_perfpred.history import TrainingSet
     from optuna_perfpred.predictors import CurvePredictor
     from optuna_perfpred.pruners._assessment import Assessment
-    from optuna_perfpred.pruners._learned import Situation
-    from optuna_perfpred.pruners._stopping_rule import StoppingRule
 
 
 _FROM_BEST = (
@@ -139,12 +140,14 @@ class RuleEvidence:
     @property
     def curve(self) -> npt.NDArray[np.float64]:
         """Its curve so far, without gaps, larger is better. Shape: ``(t,)``."""
-        return self.situation.curve
+        observed = self.situation.observed
+        curve: npt.NDArray[np.float64] = observed.curves[0, : observed.at[0] + 1]
+        return curve
 
     def foresee(self, others: Others, mixed: Mixed) -> npt.NDArray[np.float64]:
         """Tell what would be foreseen of mixtures of the trial and others. Shape: ``(m,)``."""
         curves = [*others.curves, self.curve]
-        own = self._describe(self.curve, self.situation.configuration)
+        own = self._describe(self.curve, self.situation.observed.configurations[0])
         rows = np.tile(own, (len(mixed.others), 1))
         described = np.array(
             [
@@ -174,11 +177,9 @@ class RuleEvidence:
         situation = self.situation
         rows = features(
             situation.learned.completed,
-            curve,
-            configuration,
+            Observed.of_one(curve, configuration),
             situation.recent,
             situation.n_finished,
-            np.array([len(curve) - 1]),
         )
         row: npt.NDArray[np.float64] = rows[0]
         return row

@@ -8,6 +8,7 @@ from optuna.study import StudyDirection
 from optuna_perfpred.explanation._evidence import PredictorEvidence
 from optuna_perfpred.explanation._evidence import RuleEvidence
 from optuna_perfpred.explanation._history import time_of_report
+from optuna_perfpred.forecasts import StoppingRule
 from optuna_perfpred.history import read_configuration
 from optuna_perfpred.history import read_curve
 from optuna_perfpred.predictors._base import fill_gaps
@@ -17,7 +18,6 @@ from optuna_perfpred.pruners._assessment import RelativeAssessment
 from optuna_perfpred.pruners._rule_assessor import RuleAssessor
 from optuna_perfpred.pruners._rung_assessment import RungAssessment
 from optuna_perfpred.pruners._rung_forecasts import RuleForecasts
-from optuna_perfpred.pruners._stopping_rule import StoppingRule
 
 
 if TYPE_CHECKING:
@@ -43,7 +43,6 @@ class RuleJudge:
     rule: StoppingRule
     assessor: RuleAssessor
     feature_attrs: Sequence[str]
-    confidence: float
 
     def judge(
         self, finished: FinishedTrials, trial: FrozenTrial, time: datetime
@@ -58,7 +57,7 @@ class RuleJudge:
 
     def stops(self, assessment: Assessment) -> bool:
         """Whether the pruner stops a trial of which this is foreseen."""
-        return assessment.probability < 1.0 - self.confidence
+        return assessment.is_hopeless
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,6 @@ class PredictorJudge:
     assessor: ForecastAssessor
     sign: float
     feature_attrs: Sequence[str]
-    confidence: float
 
     def judge(
         self, finished: FinishedTrials, trial: FrozenTrial, time: datetime
@@ -82,7 +80,7 @@ class PredictorJudge:
 
     def stops(self, assessment: Assessment) -> bool:
         """Whether the pruner stops a trial of which this is foreseen."""
-        return assessment.probability < 1.0 - self.confidence
+        return assessment.is_hopeless
 
 
 @dataclass(frozen=True)
@@ -114,7 +112,7 @@ class RungJudge:
         attrs = pruner._feature_attrs
         if not isinstance(assessment, RungAssessment) and assessor.of_all is not None:
             assert isinstance(pruner._predictor, StoppingRule)
-            judge = RuleJudge(pruner._predictor, assessor.of_all, attrs, pruner._confidence)
+            judge = RuleJudge(pruner._predictor, assessor.of_all, attrs)
             return judge.judge(finished, trial, time)
         asked = assessor.question(finished, trial, rung, results)
         if assessment is None or asked is None:
@@ -160,8 +158,8 @@ def make_judge(
     assessor = pruner._new_assessor(study)
     if isinstance(assessor, RuleAssessor):
         assert isinstance(pruner._predictor, StoppingRule)
-        return RuleJudge(pruner._predictor, assessor, pruner._feature_attrs, pruner._confidence)
-    return PredictorJudge(assessor, sign, pruner._feature_attrs, pruner._confidence)
+        return RuleJudge(pruner._predictor, assessor, pruner._feature_attrs)
+    return PredictorJudge(assessor, sign, pruner._feature_attrs)
 
 
 def _evidence_of(

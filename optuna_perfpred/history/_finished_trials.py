@@ -60,6 +60,11 @@ class FinishedTrials:
         last = (*self.completed[-n:], *self.pruned[-n:])
         return tuple(heapq.nlargest(n, last, key=lambda r: (r.completed, r.number))[::-1])
 
+    def earliest(self, n: int) -> tuple[CurveRecord, ...]:
+        """Give the ``n`` trials that finished first, in the order of their ends."""
+        first = (*self.completed[:n], *self.pruned[:n])
+        return tuple(heapq.nsmallest(n, first, key=lambda r: (r.completed, r.number)))
+
 
 class FinishedTrialsReader:
     """Reads the finished trials of one study, no more often than needed. Safe with threads.
@@ -81,6 +86,8 @@ class FinishedTrialsReader:
     Attributes:
         trials:
             All trials of the study, in any state, as they were last read.
+        running:
+            Those of them that run.
     """
 
     def __init__(
@@ -89,6 +96,7 @@ class FinishedTrialsReader:
         self._feature_attrs = feature_attrs
         self._clock = clock
         self.trials: Sequence[FrozenTrial] = ()
+        self.running: Sequence[FrozenTrial] = ()
         self._lock = threading.Lock()
         self._asked: dict[Identity, None] = {}
         self._n_reading = 0
@@ -140,6 +148,7 @@ class FinishedTrialsReader:
         if not self._unread.is_of_same_study(trials):
             self._forget()
         new = self._unread.newly_finished(trials)
+        self.running = self._unread.running(trials)
         if new:
             completed = [trial for trial in new if trial.state == TrialState.COMPLETE]
             pruned = [trial for trial in new if trial.state == TrialState.PRUNED]
@@ -193,3 +202,10 @@ class _Unread:
         if new and self._first_finished is None:
             self._first_finished = new[0]
         return new
+
+    def running(self, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+        """Give the trials that run. Trials as of :meth:`newly_finished`, which comes first."""
+        if len(trials) < self._n_trials:
+            return []  # Another thread has read later.
+        unfinished = (trials[place] for place in self._unfinished)
+        return [trial for trial in unfinished if trial.state == TrialState.RUNNING]

@@ -25,8 +25,9 @@ class Assessment:
         predicted_std:
             The standard error of that forecast.
         probability:
-            The probability that decides: the trial is pruned if it is less than
-            ``1 - confidence``. Here that of beating the reference.
+            The probability that decides. Here that of beating the reference.
+        least_probability:
+            The trial is pruned if that is less than this.
         probability_of_beating_best:
             The probability that it will beat the best value so far.
         reference:
@@ -41,6 +42,7 @@ class Assessment:
     predicted_value: float
     predicted_std: float
     probability: float
+    least_probability: float
     probability_of_beating_best: float
     reference: float
     rank: int
@@ -55,6 +57,11 @@ class Assessment:
             STEP: self.step,
             REASON: self.reason,
         }
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether the trial is to be pruned."""
+        return self.probability < self.least_probability
 
     @property
     def reason(self) -> str:
@@ -95,6 +102,39 @@ class RelativeAssessment(Assessment):
             f"{_percent(self.probability_of_beating_best)}: for each step still to train, "
             f"{self.relative_chance:.2g} times that of a new trial (it is predicted to end at "
             f"{self.predicted_value:.4g} ± {self.predicted_std:.2g})."
+        )
+
+
+@dataclass(frozen=True)
+class PeerAssessment(Assessment):
+    """An assessment beside trials that have come as far, before any is complete.
+
+    Attributes:
+        predicted_value:
+            The value at the step: how curves go on is not known.
+        predicted_std:
+            The spread of the trials' values at the step.
+        probability:
+            The probability that the best of them is this trial rather than an average one.
+        probability_of_beating_best:
+            The probability that it ends as the best of them.
+        reference:
+            The best value at the step.
+        rank:
+            Its rank at the step.
+        n_peers:
+            The number of trials that have come as far, itself included.
+    """
+
+    n_peers: int
+
+    @property
+    def reason(self) -> str:
+        """The assessment in one sentence."""
+        return (
+            f"At step {self.step} it is {self.rank}{_ordinal_suffix(self.rank)} of the "
+            f"{self.n_peers} trials that have come as far, of which none is complete: its chance "
+            f"to end as the best of them is {_percent(self.probability_of_beating_best)}."
         )
 
 

@@ -9,6 +9,8 @@ from optuna.pruners import HyperbandPruner
 from optuna.study import StudyDirection
 
 from optuna_perfpred._arguments import check_at_least
+from optuna_perfpred.forecasts import StoppingRule
+from optuna_perfpred.forecasts import StudySettings
 from optuna_perfpred.history import FinishedTrialsReader
 from optuna_perfpred.history import PerStudy
 from optuna_perfpred.predictors import CurvePredictor
@@ -24,8 +26,6 @@ from optuna_perfpred.pruners._rung import find_rung
 from optuna_perfpred.pruners._rung import horizons
 from optuna_perfpred.pruners._rung_assessment import RungAssessment
 from optuna_perfpred.pruners._rung_assessor import RungAssessor
-from optuna_perfpred.pruners._stopping_rule import StoppingRule
-from optuna_perfpred.pruners._study_settings import StudySettings
 from optuna_perfpred.pruners._warn_once import WarnOnce
 
 

@@ -7,25 +7,26 @@ from typing import TYPE_CHECKING
 import numpy as np
 from sklearn.base import clone
 
+from optuna_perfpred.forecasts import BestTrials
+from optuna_perfpred.forecasts import EarlierStudies
+from optuna_perfpred.forecasts import n_learned_from
 from optuna_perfpred.history import read_configuration
 from optuna_perfpred.history import read_curve
 from optuna_perfpred.history import TrainingSet
 from optuna_perfpred.pruners._assessment import Assessment
-from optuna_perfpred.pruners._earlier_studies import EarlierStudies
-from optuna_perfpred.pruners._schedule import n_learned_from
-from optuna_perfpred.pruners._study_settings import BestTrials
 
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from optuna.trial import FrozenTrial
 
+    from optuna_perfpred.forecasts import StudySettings
     from optuna_perfpred.history import CurveRecord
     from optuna_perfpred.history import FinishedTrials
     from optuna_perfpred.predictors import CurvePredictor
     from optuna_perfpred.predictors import Forecast
-    from optuna_perfpred.pruners._study_settings import StudySettings
 
 
 class ForecastAssessor:
@@ -40,9 +41,14 @@ class ForecastAssessor:
             The predictor of which an unfitted copy is fitted.
         settings:
             The pruner's arguments.
+        confidence:
+            The probability of failing from which on a trial is hopeless.
     """
 
-    def __init__(self, predictor: CurvePredictor, settings: StudySettings) -> None:
+    def __init__(
+        self, predictor: CurvePredictor, settings: StudySettings, confidence: float
+    ) -> None:
+        self._confidence = confidence
         self._predictor = predictor
         self._settings = settings
         self._best = BestTrials(settings)
@@ -51,7 +57,12 @@ class ForecastAssessor:
         self._fitted: dict[tuple[int, int, int, datetime], FittedModels] = {}
         self._is_fitting = False
 
-    def assess(self, finished: FinishedTrials, trial: FrozenTrial) -> Assessment | None:
+    def assess(
+        self,
+        finished: FinishedTrials,
+        trial: FrozenTrial,
+        running: Sequence[FrozenTrial] = (),
+    ) -> Assessment | None:
         """Assess a running trial.
 
         Args:
@@ -59,6 +70,8 @@ class ForecastAssessor:
                 The finished trials of the study.
             trial:
                 The running trial, which has reported.
+            running:
+                Not asked: a predictor learns from completed trials.
 
         Returns:
             The assessment, or :obj:`None` if nothing can be told: too few trials are complete,
@@ -77,6 +90,7 @@ class ForecastAssessor:
             predicted_value=settings.sign * float(forecast.mean[0]),
             predicted_std=float(forecast.std[0]),
             probability=float(forecast.probability_of_beating(to_beat)[0]),
+            least_probability=1.0 - self._confidence,
             probability_of_beating_best=float(forecast.probability_of_beating(highest)[0]),
             reference=settings.sign * to_beat,
             rank=settings.top_n,

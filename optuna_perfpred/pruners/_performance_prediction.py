@@ -13,6 +13,10 @@ from optuna.study import Study
 from optuna.study import StudyDirection
 
 from optuna_perfpred._arguments import check_at_least
+from optuna_perfpred.forecasts import StoppingRule
+from optuna_perfpred.forecasts import StudyForecast
+from optuna_perfpred.forecasts import StudySettings
+from optuna_perfpred.history import FinishedTrials
 from optuna_perfpred.history import FinishedTrialsReader
 from optuna_perfpred.history import identify
 from optuna_perfpred.history import PerStudy
@@ -29,8 +33,6 @@ from optuna_perfpred.pruners._decisions import Decisions
 from optuna_perfpred.pruners._forecast_assessor import ForecastAssessor
 from optuna_perfpred.pruners._retries import original_number
 from optuna_perfpred.pruners._rule_assessor import RuleAssessor
-from optuna_perfpred.pruners._stopping_rule import StoppingRule
-from optuna_perfpred.pruners._study_settings import StudySettings
 from optuna_perfpred.pruners._warn_once import WarnOnce
 
 
@@ -55,9 +57,17 @@ class PerformancePredictionPruner(BasePruner):
     By default, a rule that was trained on other studies tells, from the second trial on, with
     which probability a running trial will end better than the best completed one. It asks for the
     learning curve so far, those of the finished trials, and regressions of the final value on the
-    curve and the parameters, which are fitted whenever a trial is complete. A trial is pruned if
-    the steps it still has to train are better spent on new trials: if, per step, its chance to
-    become the best is less than a fraction of a new trial's.
+    curve and the parameters, which are fitted as trials are completed. A trial is pruned if the
+    steps it still has to train are better spent on new trials: if, per step, its chance to become
+    the best is less than a fraction of a new trial's, a small one as long as few trials have
+    finished, a larger one where the sampler's proposals have become better. Where several workers
+    begin together, the worst of their trials are stopped before the first one is complete.
+
+    What the objective returns is learned from the completed trials. If it is the best report, as
+    in half of the public studies, a curve counts as its best value so far. If it is something
+    else, nothing is pruned until eight completed trials show that the reports order the trials as
+    the returned values do; if they do not, or do so the other way round, nothing is pruned and a
+    warning says so once: which of the two is meant is for the user to say.
 
     With a predictor given, a trial is pruned if the probability that its own final value will
     beat the best ones so far is less than ``1 - confidence``. This is early stopping by
@@ -119,10 +129,11 @@ class PerformancePredictionPruner(BasePruner):
             :class:`~optuna_perfpred.predictors.SequentialRegression`, which learns from this
             study alone.
         n_startup_trials:
-            No trial is pruned until this many trials are complete. If :obj:`None`, 1 with a
-            stopping rule, which has learned elsewhere, and 10 with a predictor, whose estimate of
-            its own error is too rough to prune by with fewer. The paper runs 100 trials in full,
-            which costs most of what there is to save.
+            No trial is pruned until this many trials are complete. If :obj:`None`, with a stopping
+            rule, which has learned elsewhere, 1, or 0 where at least four trials that began
+            together can be compared at equal steps; and 10 with a predictor, whose estimate of its
+            own error is too rough to prune by with fewer. The paper runs 100 trials in full, which
+            costs most of what there is to save.
         n_warmup_steps:
             No trial is pruned before this step.
         interval_steps:
@@ -131,12 +142,14 @@ class PerformancePredictionPruner(BasePruner):
             value is reported.
         confidence:
             Between 0 and 1; the larger, the more careful. With a stopping rule, a trial is pruned
-            if the next best value will come from new trials rather than from it with at least
-            this probability, both trained for the same number of steps; if :obj:`None`, 0.5, at
-            which the steps go where they are worth more. With a predictor, Δ of the paper: a
-            trial is pruned if it will fail to beat the reference with at least this probability;
-            if :obj:`None`, 0.99, so close to 1 because the risk of pruning a good trial adds up
-            over the checks of its curve.
+            if the next best value will come from new trials rather than from it with at least this
+            probability, both trained for the same number of steps: at 0.5 the steps go where they
+            are worth more. If :obj:`None`, it follows the study: 0.95 after the first trial, 0.8
+            after ten, 0.5 after 100, and less where the sampler's proposals have become better
+            since the study began. With a predictor, Δ of the paper: a trial is pruned if it will
+            fail to beat the reference with at least this probability; if :obj:`None`, 0.99, so
+            close to 1 because the risk of pruning a good trial adds up over the checks of its
+            curve.
         offset:
             δ of the paper, in the unit of the objective: the value to beat is the reference made
             worse by this much, so that trials which end about as well are kept.
@@ -201,8 +214,10 @@ class PerformancePredictionPruner(BasePruner):
             )
         self._predictor = StoppingRule() if predictor is None else predictor
         defaults = _RULE if isinstance(self._predictor, StoppingRule) else _PREDICTOR
+        self._uses_peers = n_startup_trials is None
         n_startup_trials = _or(n_startup_trials, defaults.n_startup_trials)
-        confidence = _or(confidence, defaults.confidence)
+        if confidence is None and isinstance(self._predictor, CurvePredictor):
+            confidence = _PREDICTOR_CONFIDENCE
         top_n = _or(top_n, defaults.top_n)
         if wrapped_pruner is not None and not isinstance(wrapped_pruner, BasePruner):
             raise ValueError(
@@ -216,7 +231,7 @@ class PerformancePredictionPruner(BasePruner):
             check_at_least("horizon", horizon, 1)
         if seed is not None:
             check_at_least("seed", seed, 0)
-        check_decision(confidence, offset)
+        check_decision(0.5 if confidence is None else confidence, offset)
         if not 0.0 <= audit_rate <= 1.0:
             raise ValueError(f"`audit_rate` must be in [0, 1], but got {audit_rate=}.")
         check_feature_attrs(feature_attrs)
@@ -281,7 +296,7 @@ class PerformancePredictionPruner(BasePruner):
         if decisions.lets_finish(whole_study, trial):
             return False
         assessment = self._assess(whole_study, trial) if self._is_due(trial) else None
-        if assessment is not None and assessment.probability < 1.0 - self._confidence:
+        if assessment is not None and assessment.is_hopeless:
             let_finish = self._shadow or self._is_audited(whole_study, trial)
             attributes = assessment.attributes()
             decisions.record(whole_study, trial, attributes, let_finish=let_finish)
@@ -304,8 +319,9 @@ class PerformancePredictionPruner(BasePruner):
         )
 
     def _assess(self, study: Study, trial: FrozenTrial) -> Assessment | None:
-        finished = self._finished.of(study).read(study, trial)
-        assessment = self._assessors.of(study).assess(finished, trial)
+        reader = self._finished.of(study)
+        finished = reader.read(study, trial)
+        assessment = self._assessors.of(study).assess(finished, trial, reader.running)
         if assessment is not None:
             latest = self._latest.of(study)
             latest[identify(trial)] = assessment
@@ -316,7 +332,7 @@ class PerformancePredictionPruner(BasePruner):
 
     def _new_assessor(self, study: Study) -> ForecastAssessor | RuleAssessor:
         settings = StudySettings(
-            sign=1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0,
+            sign=_sign(study),
             n_startup_trials=self._n_startup_trials,
             top_n=self._top_n,
             offset=self._offset,
@@ -325,8 +341,15 @@ class PerformancePredictionPruner(BasePruner):
             earlier=join_earlier_studies(self._earlier, study.direction, self._warn_once),
         )
         if isinstance(self._predictor, StoppingRule):
-            return RuleAssessor(self._predictor, settings)
-        return ForecastAssessor(self._predictor, settings)
+            return RuleAssessor(
+                self._predictor,
+                settings,
+                confidence=self._confidence,
+                uses_peers=self._uses_peers,
+                warn=self._warn_once,
+            )
+        assert self._confidence is not None
+        return ForecastAssessor(self._predictor, settings, self._confidence)
 
     def _is_audited(self, study: Study, trial: FrozenTrial) -> bool:
         if self._audit_rate == 0.0:
@@ -354,14 +377,47 @@ class PerformancePredictionPruner(BasePruner):
         self._forget()
 
 
+def forecast_of(study: Study) -> tuple[StudyForecast, Sequence[str]]:
+    """Make a forecast of a study, as its pruner would, whatever is complete.
+
+    Args:
+        study:
+            The study.
+
+    Returns:
+        The forecast, and the names of the user attributes that are features of it. If the pruner
+        is not ours, or forecasts by a predictor, by the rule that comes with the package.
+    """
+    pruner = getattr(study, "pruner", None)
+    rule: StoppingRule | None = None
+    feature_attrs: Sequence[str] = ()
+    if isinstance(pruner, PerformancePredictionPruner):
+        feature_attrs = pruner._feature_attrs
+        rule = pruner._predictor if isinstance(pruner._predictor, StoppingRule) else None
+    settings = StudySettings(
+        sign=_sign(study),
+        n_startup_trials=1,
+        top_n=1,
+        offset=0.0,
+        horizon=None,
+        feature_attrs=feature_attrs,
+        earlier=FinishedTrials(),
+    )
+    return StudyForecast(StoppingRule() if rule is None else rule, settings), feature_attrs
+
+
+def _sign(study: Study) -> float:
+    return 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
+
+
 class _Defaults(NamedTuple):
     n_startup_trials: int
-    confidence: float
     top_n: int
 
 
-_RULE = _Defaults(n_startup_trials=1, confidence=0.5, top_n=1)
-_PREDICTOR = _Defaults(n_startup_trials=10, confidence=0.99, top_n=5)
+_RULE = _Defaults(n_startup_trials=1, top_n=1)
+_PREDICTOR = _Defaults(n_startup_trials=10, top_n=5)
+_PREDICTOR_CONFIDENCE = 0.99
 
 
 def _or(given: T | None, default: T) -> T:

@@ -1,66 +1,85 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
-import threading
-from typing import NamedTuple
 from typing import TYPE_CHECKING
 
-import numpy as np
-from scipy import special
-
-from optuna_perfpred.history import read_curve
+from optuna_perfpred.forecasts import Curve
+from optuna_perfpred.forecasts import N_RECENT
+from optuna_perfpred.forecasts import StudyForecast
+from optuna_perfpred.pruners._assessment import PeerAssessment
 from optuna_perfpred.pruners._assessment import RelativeAssessment
-from optuna_perfpred.pruners._earlier_studies import EarlierStudies
-from optuna_perfpred.pruners._learned import Learned
-from optuna_perfpred.pruners._learned import Situation
-from optuna_perfpred.pruners._schedule import n_learned_from
-from optuna_perfpred.pruners._stopping_rule import N_RECENT
-from optuna_perfpred.pruners._stopping_rule import relative_chance
-from optuna_perfpred.pruners._study_settings import BestTrials
 
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
+    from collections.abc import Callable
+    from collections.abc import Sequence
+
     from optuna.trial import FrozenTrial
 
-    from optuna_perfpred.history import CurveRecord
+    from optuna_perfpred.forecasts import EarlierStudies
+    from optuna_perfpred.forecasts import Situation
+    from optuna_perfpred.forecasts import StoppingRule
+    from optuna_perfpred.forecasts import StudySettings
+    from optuna_perfpred.forecasts import TrialForecasts
     from optuna_perfpred.history import FinishedTrials
-    from optuna_perfpred.pruners._stopping_rule import StoppingRule
-    from optuna_perfpred.pruners._study_settings import StudySettings
 
 
-# More completed trials than this are thinned evenly: their quantiles hardly change.
-_MAX_COMPLETED = 500
+# Without a confidence, a trial is stopped if its chance for each step is less than this multiple
+# of a new trial's in a long study whose sampler proposes at random,
+_LEAST_RATIO = 1.5
+# and less than half of that until this many trials have finished: what a few trials teach is
+# unsure, and what is thrown away early is missed for long, most of all by the sampler. Both were
+# chosen on recorded studies of kinds that the rule had not learned from: bolder ones find more
+# with TPE, more careful ones keep the best trial more often where little is known.
+_N_CAREFUL = 50
+# Beside trials that began together, of which none is complete: multiples of an average trial's
+# chance to be the best of them. How long a full training is, is not known then. At half, eight
+# workers lose more than they save.
+_LEAST_RATIO_OF_PEERS = 0.35
 
 
 class RuleAssessor:
-    """Assesses the running trials of one study by a pretrained rule. Safe with threads.
-
-    What it tells of a trial is a function of the trial and of the finished ones in the storage,
-    so that every process that reads the same storage tells the same.
+    """Decides on the running trials of one study by its forecast. Safe with threads.
 
     Args:
         rule:
-            The rule.
+            The rule of the forecast.
         settings:
             The pruner's arguments.
+        confidence:
+            The confidence, or :obj:`None` to be the more careful the fewer trials have finished.
+        uses_peers:
+            Whether to decide before the first trial is complete.
         earlier:
-            The earlier studies, if others ask for them too: they are refused with one warning.
+            The earlier studies, if others ask for them too.
+        warn:
+            Told of a study whose reports tell nothing of what it returns.
+
+    Attributes:
+        forecast:
+            The forecast of the study.
     """
 
     def __init__(
-        self, rule: StoppingRule, settings: StudySettings, earlier: EarlierStudies | None = None
+        self,
+        rule: StoppingRule,
+        settings: StudySettings,
+        *,
+        confidence: float | None = None,
+        uses_peers: bool = False,
+        earlier: EarlierStudies | None = None,
+        warn: Callable[[str], None] | None = None,
     ) -> None:
-        self._rule = rule
+        self.forecast = StudyForecast(rule, settings, earlier, warn)
         self._settings = settings
-        self._best = BestTrials(settings)
-        self._earlier = EarlierStudies(settings) if earlier is None else earlier
-        self._lock = threading.Lock()
-        self._latest: _Lesson | None = None
-        self._is_learning = False
-        self._recent = _Recent(None, None, {}, np.empty((0, 0)))
+        self._odds = None if confidence is None else (1.0 - confidence) / confidence
+        self._uses_peers = uses_peers
 
-    def assess(self, finished: FinishedTrials, trial: FrozenTrial) -> RelativeAssessment | None:
+    def assess(
+        self,
+        finished: FinishedTrials,
+        trial: FrozenTrial,
+        running: Sequence[FrozenTrial] = (),
+    ) -> RelativeAssessment | PeerAssessment | None:
         """Assess a running trial.
 
         Args:
@@ -68,182 +87,80 @@ class RuleAssessor:
                 The finished trials of the study.
             trial:
                 The running trial, which has reported.
+            running:
+                The trials that run, itself perhaps among them.
 
         Returns:
             The assessment, or :obj:`None` if nothing can be told: too few trials are complete,
             the trial has reported no number yet, or it has reached the end of a full curve.
         """
-        situation = self.situation(finished, trial)
-        if situation is None:
+        curve, others = self._curves(trial, running)
+        if self._uses_peers and len(finished.completed) == 0 and len(others) > 0:
+            stopped = [Curve.of(record) for record in finished.latest(N_RECENT)]
+            assessment = self._among_peers(curve, [*others, *stopped])
+            if assessment is not None:
+                return assessment
+        # Of others that run it is not asked: what they had reported by now is not kept, and a
+        # decision must follow from what is.
+        forecasts = self.forecast.of(finished, [curve])
+        if forecasts is None:
             return None
+        relative = float(forecasts.relative_chance[0])
         settings = self._settings
-        known = situation.learned.completed
-        chance = situation.chance(self._rule)
-        remaining = situation.remaining
-        relative = float(relative_chance(chance, remaining, situation.n_finished))
-        mean, std = known.forecast(situation.curve, situation.configuration)
-        # The completed trials are the survivors, from which the regression learns that all end
-        # well. The rule knows of that: the forecast promises no more than it, nor a fall.
-        agreed = known.best_value + std * float(special.ndtri(max(chance, 1e-12)))
-        mean = min(mean, max(agreed, float(situation.curve[-1])))
         return RelativeAssessment(
-            step=situation.step,
-            predicted_value=settings.sign * mean,
-            predicted_std=std,
-            probability=relative / (1.0 + relative),
-            probability_of_beating_best=chance,
-            reference=settings.sign * known.best_value,
+            step=int(curve.steps[-1]),
+            predicted_value=float(forecasts.mean[0]),
+            predicted_std=float(forecasts.std[0]),
+            probability=_share(relative),
+            least_probability=_share(self._least_ratio(forecasts)),
+            probability_of_beating_best=float(forecasts.chance[0]),
+            reference=forecasts.to_beat,
             rank=settings.top_n,
             offset=settings.offset,
             relative_chance=relative,
         )
 
     def situation(self, finished: FinishedTrials, trial: FrozenTrial) -> Situation | None:
-        """Find what the rule is told of a running trial.
+        """Find what the forecast of a trial is made of; :obj:`None` if there is none."""
+        curve, _ = self._curves(trial, ())
+        situation, _ = self.forecast.situation(finished, [curve])
+        return situation
 
-        Args:
-            finished:
-                As of :meth:`assess`.
-            trial:
-                As of :meth:`assess`.
+    def _curves(
+        self, trial: FrozenTrial, running: Sequence[FrozenTrial]
+    ) -> tuple[Curve, list[Curve]]:
+        attrs = self._settings.feature_attrs
+        others = [t for t in running if t.number != trial.number and t.intermediate_values]
+        return Curve.read(trial, attrs), [Curve.read(other, attrs) for other in others]
 
-        Returns:
-            The situation, or :obj:`None` where :meth:`assess` gives none.
-        """
-        settings = self._settings
-        completed = finished.completed
-        best = self._best.of(completed)
-        steps, values = read_curve(trial)
-        # All trials in one sequence only for those who look at them: there may be many.
-        trials = tuple(finished) if len(self._earlier) > 0 else ()
-        earlier = self._earlier.unless_refused(trials, steps, values)
-        if len(completed) + len(earlier) < settings.n_startup_trials:
+    def _least_ratio(self, forecasts: TrialForecasts) -> float:
+        """Give the multiple of a new trial's chance below which a trial is stopped."""
+        if self._odds is not None:
+            return self._odds
+        improvement = forecasts.odds_of_improvement
+        n = (forecasts.n_finished + 1) * improvement
+        return _LEAST_RATIO * improvement * n / (n + _N_CAREFUL)
+
+    def _among_peers(self, curve: Curve, others: Sequence[Curve]) -> PeerAssessment | None:
+        peers = self.forecast.among_peers(curve, others)
+        if peers is None:
             return None
-        n_finished = len(finished)
-        reference = self._reference(best, earlier, n_finished)
-        learned = self._learn(completed, reference, earlier) if reference else None
-        if learned is None:
-            return None
-        observed = learned.observe(trial, settings.feature_attrs)
-        if observed is None:
-            return None
-        curve, configuration = observed
-        return Situation(
-            learned=learned,
-            step=int(steps[-1]),
-            curve=curve,
-            configuration=configuration,
-            recent=self._recent_curves(finished, learned),
-            n_finished=n_finished + earlier.worth,
-        )
-
-    def _reference(
-        self, best: list[CurveRecord] | None, earlier: EarlierStudies, n_finished: int
-    ) -> CurveRecord | None:
-        """The trial to beat: of the study, unless earlier studies promise a better one."""
-        own = None if best is None else best[-1]
-        stand_in = earlier.stand_in(n_finished)
-        if own is None or stand_in is None:
-            return own or stand_in
-        return max(own, stand_in, key=lambda record: self._settings.sign * record.value)
-
-    def _learn(
-        self, completed: tuple[CurveRecord, ...], reference: CurveRecord, earlier: EarlierStudies
-    ) -> Learned | None:
-        """Take the statistics of the completed trials, if they are not known already."""
-        n = n_learned_from(len(completed))
-        last = completed[n - 1] if n > 0 else None
-        with self._lock:
-            known = self._latest
-            if known is not None:
-                if known.is_of(n, last, reference, len(earlier)):
-                    return known.learned
-                # Another thread is learning anew: until then the last lesson will do.
-                if self._is_learning and known.is_of_same_study(completed, len(earlier)):
-                    return known.learned
-            learns = not self._is_learning
-            self._is_learning = True
-        try:
-            # Outside of the lock: other threads go on.
-            records = earlier.records(n) + completed[:n]
-            learned = _learn_from(records, reference, self._settings)
-        finally:
-            if learns:
-                self._is_learning = False
-        with self._lock:
-            self._latest = _Lesson(n, last, reference, len(earlier), learned)
-        return learned
-
-    def _recent_curves(
-        self, finished: FinishedTrials, learned: Learned
-    ) -> npt.NDArray[np.float64]:
-        known = self._recent
-        if known.finished is finished and known.learned is learned:
-            return known.curves
-        rows = known.rows if known.learned is learned else {}
-        latest = finished.latest(N_RECENT)
-        new = [record for record in latest if id(record) not in rows]
-        aligned = {id(r): (r, row) for r, row in zip(new, learned.align(new), strict=True)}
-        found = rows | aligned
-        rows = {id(record): found[id(record)] for record in latest}
-        curves = np.array([row for _, row in rows.values()]).reshape(
-            -1, len(learned.training_set.steps)
-        )
-        self._recent = _Recent(finished, learned, rows, curves)
-        return curves
-
-
-class _Recent(NamedTuple):
-    """The curves of the trials that finished last, in the columns of what was learned."""
-
-    finished: FinishedTrials | None
-    learned: Learned | None
-    # By the identity of the record, which is kept with its row so that no other gets the same.
-    rows: dict[int, tuple[CurveRecord, npt.NDArray[np.float64]]]
-    curves: npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class _Lesson:
-    """What was learned, and from what."""
-
-    n: int
-    last: CurveRecord | None
-    reference: CurveRecord
-    n_earlier: int
-    learned: Learned | None
-
-    def is_of(
-        self, n: int, last: CurveRecord | None, reference: CurveRecord, n_earlier: int
-    ) -> bool:
-        # A history only grows, so its n first trials are known by the last one of them: the clocks
-        # of workers differ, and a trial that becomes known later may have ended before it. Records
-        # of a deleted study with the same identifiers are other objects.
-        return (
-            self.n == n
-            and self.last is last
-            and self.reference is reference
-            and self.n_earlier == n_earlier
-        )
-
-    def is_of_same_study(self, completed: tuple[CurveRecord, ...], n_earlier: int) -> bool:
-        return (
-            0 < self.n <= len(completed)
-            and completed[self.n - 1] is self.last
-            and self.n_earlier == n_earlier
+        relative = peers.chance * peers.n_peers
+        odds = 1.0 if self._odds is None else self._odds
+        return PeerAssessment(
+            step=int(curve.steps[-1]),
+            predicted_value=float(curve.values[-1]),
+            predicted_std=peers.spread,
+            probability=_share(relative),
+            least_probability=_share(_LEAST_RATIO_OF_PEERS * odds),
+            probability_of_beating_best=peers.chance,
+            reference=peers.best,
+            rank=peers.rank,
+            offset=0.0,
+            n_peers=peers.n_peers,
         )
 
 
-def _learn_from(
-    records: tuple[CurveRecord, ...], reference: CurveRecord, settings: StudySettings
-) -> Learned | None:
-    # Trials better than the one to beat would show the rule a study in which it is not best.
-    worse = [r for r in records if settings.sign * (reference.value - r.value) >= 0.0]
-    worse = [r for r in worse if r is not reference]
-    thinning = -(-len(worse) // _MAX_COMPLETED) or 1
-    return Learned.of(
-        [*worse[::thinning], reference],
-        best_value=settings.sign * reference.value - settings.offset,
-        sign=settings.sign,
-        horizon=settings.horizon,
-    )
+def _share(relative_chance: float) -> float:
+    """Give the probability that this trial, and not a new one, gives the next best value."""
+    return relative_chance / (1.0 + relative_chance)

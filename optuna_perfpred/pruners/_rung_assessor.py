@@ -3,9 +3,13 @@ from __future__ import annotations
 from typing import Any
 from typing import TYPE_CHECKING
 
+from optuna_perfpred.forecasts import EarlierStudies
+from optuna_perfpred.forecasts import n_learned_from
+from optuna_perfpred.forecasts import N_RECENT
+from optuna_perfpred.forecasts import StoppingRule
 from optuna_perfpred.history import read_curve
 from optuna_perfpred.pruners._assessment import Assessment
-from optuna_perfpred.pruners._earlier_studies import EarlierStudies
+from optuna_perfpred.pruners._assessment import RelativeAssessment
 from optuna_perfpred.pruners._rule_assessor import RuleAssessor
 from optuna_perfpred.pruners._rung import find_bar
 from optuna_perfpred.pruners._rung_assessment import RungAssessment
@@ -13,9 +17,6 @@ from optuna_perfpred.pruners._rung_forecasts import PredictorForecasts
 from optuna_perfpred.pruners._rung_forecasts import Question
 from optuna_perfpred.pruners._rung_forecasts import RuleForecasts
 from optuna_perfpred.pruners._rung_history import RungHistory
-from optuna_perfpred.pruners._schedule import n_learned_from
-from optuna_perfpred.pruners._stopping_rule import N_RECENT
-from optuna_perfpred.pruners._stopping_rule import StoppingRule
 
 
 if TYPE_CHECKING:
@@ -23,12 +24,11 @@ if TYPE_CHECKING:
 
     from optuna.trial import FrozenTrial
 
+    from optuna_perfpred.forecasts import StudySettings
     from optuna_perfpred.history import FinishedTrials
     from optuna_perfpred.predictors import CurvePredictor
-    from optuna_perfpred.pruners._assessment import RelativeAssessment
     from optuna_perfpred.pruners._rung import Bar
     from optuna_perfpred.pruners._rung import Rung
-    from optuna_perfpred.pruners._study_settings import StudySettings
 
 
 # The default confidence of 0.95, as odds: there, and below, a trial is cut whose chance to become
@@ -79,7 +79,7 @@ class RungAssessor:
         self.of_all: RuleAssessor | None = None
         if isinstance(predictor, StoppingRule):
             self.forecasts = RuleForecasts(predictor, settings.sign, settings.feature_attrs)
-            self.of_all = RuleAssessor(predictor, settings, self._earlier)
+            self.of_all = RuleAssessor(predictor, settings, earlier=self._earlier)
         else:
             self.forecasts = PredictorForecasts(predictor, settings.sign, settings.feature_attrs)
 
@@ -108,7 +108,7 @@ class RungAssessor:
         """
         if self.of_all is not None:
             assessment = self.of_all.assess(finished, trial)
-            if assessment is not None and self.will_hardly_win(assessment):
+            if isinstance(assessment, RelativeAssessment) and self.will_hardly_win(assessment):
                 return assessment
             if rung.horizon is None:
                 return None
@@ -184,6 +184,7 @@ class RungAssessor:
             "predicted_value": settings.sign * forecast.mean,
             "predicted_std": forecast.std,
             "probability": forecast.probability,
+            "least_probability": 1.0 - self._confidence,
             "probability_of_beating_best": forecast.probability,
             "reference": settings.sign * question.to_reach,
             "rank": bar.rank,

@@ -10,12 +10,13 @@ import numpy as np
 from scipy import special
 from sklearn.base import clone
 
+from optuna_perfpred.forecasts import Curve
+from optuna_perfpred.forecasts import Learned
+from optuna_perfpred.forecasts import Situation
 from optuna_perfpred.history import read_configuration
 from optuna_perfpred.history import read_curve
 from optuna_perfpred.history import TrainingSet
 from optuna_perfpred.pruners._forecast_assessor import FittedModels
-from optuna_perfpred.pruners._learned import Learned
-from optuna_perfpred.pruners._learned import Situation
 from optuna_perfpred.pruners._skill import has_skill
 
 
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
 
     from optuna.trial import FrozenTrial
 
+    from optuna_perfpred.forecasts import StoppingRule
     from optuna_perfpred.history import CurveRecord
     from optuna_perfpred.predictors import CurvePredictor
-    from optuna_perfpred.pruners._stopping_rule import StoppingRule
 
 
 T = TypeVar("T")
@@ -177,15 +178,10 @@ class RuleForecasts:
             return None
         chance = situation.chance(self._rule)
         probability = special.expit(special.logit(chance) + self.log_ratio(question))
-        curve, learned = situation.curve, situation.learned
-        mean, std = learned.completed.forecast(curve, situation.configuration)
+        mean, std = situation.forecast(probability)
         if not np.isfinite([mean, std, probability]).all():
             return None
-        # The trials that got here are the survivors, from which the regression learns that all
-        # end well. The rule knows of that: the forecast promises no more than it, nor a fall.
-        agreed = question.to_reach + std * float(special.ndtri(np.clip(probability, 1e-12, 0.999)))
-        mean = min(mean, max(agreed, float(curve[-1])))
-        return RungForecast(mean, std, float(probability))
+        return RungForecast(float(mean[0]), float(std[0]), float(probability[0]))
 
     def situation(self, question: Question) -> Situation | None:
         """Find what the rule is told of a trial, or :obj:`None` if there is nothing to tell."""
@@ -203,18 +199,15 @@ class RuleForecasts:
                 else None
             ),
         )
-        observed = (
-            None if learned is None else learned.observe(question.trial, self._feature_attrs)
-        )
-        if learned is None or observed is None:
+        if learned is None:
             return None
-        curve, configuration = observed
+        known, observed = learned.observe([Curve.read(question.trial, self._feature_attrs)])
+        if len(known) == 0:
+            return None
         return Situation(
             learned=learned,
-            step=int(question.trial.last_step or 0),
-            curve=curve,
-            configuration=configuration,
-            recent=learned.align(question.latest),
+            observed=observed,
+            recent=learned.align([Curve.of(record) for record in question.latest]),
             n_finished=len(question.reached),
         )
 

@@ -3,48 +3,58 @@ from __future__ import annotations
 import copy
 import math
 from typing import Any
-from typing import NamedTuple
 from typing import TYPE_CHECKING
 
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
+from optuna_perfpred.forecasts import Curve
+from optuna_perfpred.history import FinishedTrials
+from optuna_perfpred.history import StudyHistory
 from optuna_perfpred.pruners._assessment import PREDICTED_VALUE
 from optuna_perfpred.pruners._assessment import STEP
+from optuna_perfpred.pruners._performance_prediction import forecast_of
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from collections.abc import Container
+    from collections.abc import Sequence
+
+    from optuna_perfpred.forecasts import Learned
+    from optuna_perfpred.history import CurveRecord
 
 
 _LEARNED_FROM = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
-class _Finish(NamedTuple):
-    pruned: FrozenTrial
-    finished: FrozenTrial | None
-    constraints: frozenset[str]
+class StoppedTrials:
+    """The stopped trials of one study at the values that they would end at. Safe with threads.
 
-
-class Finishes:
-    """The pruned trials of one study as they would have finished. Safe with threads.
-
-    Each is made once, as trials do not change after their end.
+    What is forecast of them is renewed as the study learns, see
+    :class:`~optuna_perfpred.forecasts.StudyForecast`: what was foreseen when they were stopped,
+    with one or two trials complete, is hardly related to what they would have reached.
 
     Args:
+        study:
+            The study, whose pruner may tell how to forecast.
         n_startup_trials:
             The number of completed trials from which on they are shown.
     """
 
-    def __init__(self, n_startup_trials: int) -> None:
+    def __init__(self, study: Study, n_startup_trials: int) -> None:
         self._n_startup_trials = n_startup_trials
-        # By number. Two threads may make the same one at once: it doesn't matter whose is kept.
-        self._made: dict[int, _Finish] = {}
+        self._forecast, feature_attrs = forecast_of(study)
+        self._completed = StudyHistory(feature_attrs)
+        self._stopped = StudyHistory(feature_attrs)
+        self._finished = FinishedTrials()
+        # What was foreseen of each, by its number, from what was learned then. Two threads may
+        # find the same one at once: it doesn't matter whose is kept.
+        self._values: tuple[Learned | None, dict[int, float]] = (None, {})
 
-    def apply(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
-        """Replace the pruned trials that have a predicted value.
+    def show(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
+        """Replace the stopped trials whose end can be foreseen by completed ones.
 
         Args:
             trials:
@@ -57,26 +67,56 @@ class Finishes:
         completed = [trial for trial in trials if trial.state == TrialState.COMPLETE]
         if len(completed) < max(1, self._n_startup_trials):
             return trials
+        stopped = [trial for trial in trials if trial.state == TrialState.PRUNED]
+        values = self._foresee(completed, stopped)
         # An objective may set its constraints after the training. Samplers refuse completed
         # trials of which some lack them.
-        constraints = frozenset(completed[-1].constraints)
-        return [
-            self._finish(trial, constraints) if trial.state == TrialState.PRUNED else trial
-            for trial in trials
-        ]
+        constraints = set(completed[-1].constraints)
+        shown = []
+        for trial in trials:
+            if trial.state == TrialState.PRUNED and set(trial.constraints) == constraints:
+                value = values.get(trial.number)
+                value = _read_predicted_value(trial) if value is None else value
+                if value is not None:
+                    trial = copy.copy(trial)
+                    trial.state = TrialState.COMPLETE
+                    trial.values = [value]
+            shown.append(trial)
+        return shown
 
-    def _finish(self, trial: FrozenTrial, constraints: frozenset[str]) -> FrozenTrial:
-        made = self._made.get(trial.number)
-        if made is None or made.pruned is not trial:
-            value = _read_predicted_value(trial)
-            finished = None
-            if value is not None:
-                finished = copy.copy(trial)
-                finished.state = TrialState.COMPLETE
-                finished.values = [value]
-            made = _Finish(trial, finished, frozenset(trial.constraints))
-            self._made[trial.number] = made
-        return made.finished if made.finished and made.constraints == constraints else trial
+    def _foresee(
+        self, completed: Sequence[FrozenTrial], stopped: Sequence[FrozenTrial]
+    ) -> dict[int, float]:
+        self._completed.update(completed)
+        self._stopped.update(stopped)
+        # A bracket of Hyperband may hold fewer trials than are known, and others.
+        records = self._completed.add(completed), self._stopped.add(stopped)
+        finished = self._finished
+        if finished.completed is not records[0] or finished.pruned is not records[1]:
+            finished = self._finished = FinishedTrials(*records)
+        learned = self._forecast.learned_from(finished)
+        known_from, values = self._values
+        if learned is None:
+            return {}
+        if known_from is not learned:
+            values = {}
+        new = [record for record in finished.pruned if record.number not in values]
+        if new:
+            values = values | self._forecast_ends(finished, new)
+        self._values = learned, values
+        return values
+
+    def _forecast_ends(
+        self, finished: FinishedTrials, records: Sequence[CurveRecord]
+    ) -> dict[int, float]:
+        forecasts = self._forecast.of(finished, [Curve.of(record) for record in records])
+        if forecasts is None:
+            return {}
+        return {
+            record.number: float(mean)
+            for record, mean in zip(records, forecasts.mean, strict=True)
+            if math.isfinite(mean)
+        }
 
 
 class PredictedStudy(Study):
@@ -88,13 +128,13 @@ class PredictedStudy(Study):
     Args:
         study:
             The study, or what a pruner shows of it.
-        finishes:
-            Its pruned trials as they would have finished.
+        stopped:
+            Its stopped trials.
     """
 
-    def __init__(self, study: Study, finishes: Finishes) -> None:
+    def __init__(self, study: Study, stopped: StoppedTrials) -> None:
         # The attributes of a study are looked up in the one that is shown, by `__getattr__`.
-        self.__dict__.update(_shown=study, _finishes=finishes)
+        self.__dict__.update(_shown=study, _stopped=stopped)
 
     def get_trials(
         self, deepcopy: bool = True, states: Container[TrialState] | None = None
@@ -123,10 +163,10 @@ class PredictedStudy(Study):
         **options: bool,
     ) -> list[FrozenTrial]:
         if states is None:
-            trials = self._finishes.apply(read(deepcopy=False, **options))
+            trials = self._stopped.show(read(deepcopy=False, **options))
         elif any(state in states for state in _LEARNED_FROM):
             wanted = tuple(s for s in TrialState if s in states or s in _LEARNED_FROM)
-            trials = self._finishes.apply(read(deepcopy=False, states=wanted, **options))
+            trials = self._stopped.show(read(deepcopy=False, states=wanted, **options))
             trials = [trial for trial in trials if trial.state in states]
         else:
             return read(deepcopy=deepcopy, states=states, **options)

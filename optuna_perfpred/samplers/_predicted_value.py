@@ -4,11 +4,14 @@ from typing import Any
 from typing import TYPE_CHECKING
 
 from optuna.samplers import BaseSampler
+from optuna.samplers import NSGAIIISampler
+from optuna.samplers import NSGAIISampler
+from optuna.samplers import TPESampler
 
 from optuna_perfpred._arguments import check_at_least
 from optuna_perfpred.history import PerStudy
-from optuna_perfpred.samplers._predicted_study import Finishes
 from optuna_perfpred.samplers._predicted_study import PredictedStudy
+from optuna_perfpred.samplers._predicted_study import StoppedTrials
 
 
 if TYPE_CHECKING:
@@ -20,29 +23,36 @@ if TYPE_CHECKING:
     from optuna.trial import TrialState
 
 
+_POPULATIONS = (NSGAIISampler, NSGAIIISampler)
+
+
 class PredictedValueSampler(BaseSampler):
-    """Sampler that lets another one learn from the predicted values of pruned trials.
+    """Sampler that lets another one learn from how stopped trials would have ended.
 
     Optuna's samplers do not know what a pruned trial is worth. Most of them, such as
     :class:`~optuna.samplers.GPSampler`, ignore it and propose the like again;
     :class:`~optuna.samplers.TPESampler` ranks it by the step that it reached and the last value
-    that it reported, behind all completed ones.
-    :class:`~optuna_perfpred.PerformancePredictionPruner` predicts the value at which the trial
-    would have finished, and this sampler shows the wrapped one the study as if it had: as a
-    completed trial with this value. It is how Baker et al. use predictions in a search:
-    "Accelerating Neural Architecture Search using Performance Prediction",
+    that it reported, behind all completed ones. This sampler shows the wrapped one the study as if
+    the pruned trials had finished: as completed trials with the values that the forecast of the
+    study gives them, made anew as the study learns. It is how Baker et al. use predictions in a
+    search: "Accelerating Neural Architecture Search using Performance Prediction",
     `arXiv:1705.10823 <https://arxiv.org/abs/1705.10823>`__, section 4.
 
-    The storage is not touched: for everybody else, :attr:`optuna.Study.best_trial` included, the
+    Whichever pruner has pruned them: if the study's one is a
+    :class:`~optuna_perfpred.PerformancePredictionPruner`, its rule and its features are used. The
+    storage is not touched: for everybody else, :attr:`optuna.Study.best_trial` included, the
     trials stay pruned. A pruned trial stays so for the wrapped sampler too
 
-    - if its user attribute ``perfpred:predicted_value`` is missing or not a finite number, as when
-      another pruner pruned it without a forecast. An objective that knows better may set it, by
-      :meth:`optuna.trial.Trial.set_user_attr`, before it raises :exc:`optuna.TrialPruned`;
     - as long as fewer than ``n_startup_trials`` trials are complete;
+    - if nothing can be foreseen of it, as when it has reported no number or the returned values
+      are not what the reports tell of. If it has the user attribute
+      ``perfpred:predicted_value``, that one is shown: an objective that knows better may set it,
+      by :meth:`optuna.trial.Trial.set_user_attr`, before it raises :exc:`optuna.TrialPruned`;
     - if it was pruned before the objective set the constraints that completed trials have.
 
-    In multi-objective studies, in which Optuna does not prune, the wrapped sampler is on its own.
+    In multi-objective studies, in which Optuna does not prune, the wrapped sampler is on its own;
+    so are :class:`~optuna.samplers.NSGAIISampler` and :class:`~optuna.samplers.NSGAIIISampler`,
+    whose populations are made of trials that were trained.
 
     .. note::
         Samplers that read the storage directly see the pruned trials. Of Optuna's, these are
@@ -70,14 +80,15 @@ class PredictedValueSampler(BaseSampler):
 
 
             study = optuna.create_study(
-                sampler=PredictedValueSampler(optuna.samplers.TPESampler()),
+                sampler=PredictedValueSampler(),
                 pruner=PerformancePredictionPruner(),
             )
             study.optimize(objective, n_trials=30)
 
     Args:
         base_sampler:
-            Any sampler.
+            Any sampler. If :obj:`None`, Optuna's default one, a
+            :class:`~optuna.samplers.TPESampler`.
         n_startup_trials:
             Pruned trials stay pruned until this many trials are complete. What is predicted from
             one or two completed trials is hardly related to what a trial would have reached, and
@@ -89,11 +100,15 @@ class PredictedValueSampler(BaseSampler):
             If ``base_sampler`` is not a sampler or ``n_startup_trials`` is negative.
     """
 
-    def __init__(self, base_sampler: BaseSampler, *, n_startup_trials: int = 5) -> None:
-        if not isinstance(base_sampler, BaseSampler):
-            raise ValueError(f"`base_sampler` must be an Optuna sampler, but got {base_sampler=}.")
+    def __init__(
+        self, base_sampler: BaseSampler | None = None, *, n_startup_trials: int = 5
+    ) -> None:
+        if base_sampler is not None and not isinstance(base_sampler, BaseSampler):
+            raise ValueError(
+                f"`base_sampler` must be an Optuna sampler or None, but got {base_sampler=}."
+            )
         check_at_least("n_startup_trials", n_startup_trials, 0)
-        self._base_sampler = base_sampler
+        self._base_sampler = TPESampler() if base_sampler is None else base_sampler
         self._n_startup_trials = n_startup_trials
         self._forget()
 
@@ -137,16 +152,16 @@ class PredictedValueSampler(BaseSampler):
         self._base_sampler.after_trial(self._show(study), trial, state, values)
 
     def _show(self, study: Study) -> Study:
-        if study._is_multi_objective():
+        if study._is_multi_objective() or isinstance(self._base_sampler, _POPULATIONS):
             return study
-        return PredictedStudy(study, self._finishes.of(study))
+        return PredictedStudy(study, self._stopped.of(study))
 
     def _forget(self) -> None:
-        self._finishes = PerStudy(lambda _: Finishes(self._n_startup_trials))
+        self._stopped = PerStudy(lambda study: StoppedTrials(study, self._n_startup_trials))
 
     def __getstate__(self) -> dict[str, Any]:
-        # What was made of pruned trials can be made again.
-        return {name: value for name, value in self.__dict__.items() if name != "_finishes"}
+        # What was foreseen of stopped trials can be foreseen again.
+        return {name: value for name, value in self.__dict__.items() if name != "_stopped"}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

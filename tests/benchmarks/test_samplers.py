@@ -31,7 +31,7 @@ def output(tmp_path_factory):
     folder = tmp_path_factory.mktemp("curves")
     write_set(folder / "plain", seed=0)
     write_conditional_set(folder / "conditional")
-    arguments = ["--curves", folder, "--budget", "5", "--gp-budget", "5", "--jobs", "1"]
+    arguments = ["--curves", folder, "--budget", "20", "--gp-budget", "20", "--jobs", "1"]
     seeds = ["--n-seeds", "2", "--n-gp-seeds", "2"]
     return subprocess.run(
         [sys.executable, str(SCRIPT), *map(str, arguments), *seeds],
@@ -46,10 +46,14 @@ def test_the_table_of_a_set(output, name):
     head, table = output.split(f"**{name}**")[1].split("\n\n")[:2]
     assert float(head.split()[-1]) > 0.5  # R²: the quality decides on where a curve ends.
     rows = [[cell.strip() for cell in row.split("|")[1:-1]] for row in table.splitlines()]
-    assert rows[0] == ["sampler", "regret at 5"]
+    assert rows[0] == ["sampler", "regret at 5", "regret at 10", "regret at 20"]
     samplers = ["random", "TPE", "TPE, predicted values", "GP", "GP, predicted values"]
     assert [row[0] for row in rows[2:]] == samplers
-    assert all(0.0 <= float(row[1].split(" ± ")[0]) < 1.0 for row in rows[2:])
+    for row in rows[2:]:
+        at_5, _, at_20 = regrets = [float(cell.split(" ± ")[0]) for cell in row[1:]]
+        assert min(regrets) >= 0.0
+        assert at_20 <= at_5
+        assert at_20 < 1.0
 
 
 def test_the_summary_counts_each_set_once(output):

@@ -22,9 +22,10 @@ from optuna_perfpred import explain
 from optuna_perfpred import PerformancePredictionPruner
 from optuna_perfpred.explanation._evidence import GROUPS
 from optuna_perfpred.explanation._evidence import OF_PARAMETERS
-from optuna_perfpred.pruners._stopping_rule import CompletedTrials
-from optuna_perfpred.pruners._stopping_rule import FEATURE_NAMES
-from optuna_perfpred.pruners._stopping_rule import features
+from optuna_perfpred.forecasts import CompletedTrials
+from optuna_perfpred.forecasts import FEATURE_NAMES
+from optuna_perfpred.forecasts import features
+from optuna_perfpred.forecasts import Observed
 from tests.explanation.sums import total
 from tests.pruners.studies import accuracy_curve
 from tests.pruners.studies import FixedForecast
@@ -123,13 +124,14 @@ def test_a_parameter_that_never_varies_drives_nothing():
     assert parameters["x"].value == study.trials[11].params["x"]
 
 
-def test_trials_that_are_all_equal_differ_in_nothing():
+def test_trials_that_are_all_equal_are_not_judged():
     study = optuna.create_study(pruner=PerformancePredictionPruner())
     for _ in range(8):
         run(study, 0.5, [1.0] * N_STEPS)
     explained = explain(study, 7)
-    assert {c.effect for c in explained.contributions} == {0.0}
-    assert "Nothing in its curve or its parameters" in str(explained)
+    assert explained.state == TrialState.COMPLETE
+    assert explained.contributions == ()
+    assert "It was never judged" in str(explained)
 
 
 def test_each_feature_that_tells_trials_apart_is_in_one_group():
@@ -139,7 +141,7 @@ def test_each_feature_that_tells_trials_apart_is_in_one_group():
     completed = CompletedTrials(curves, curves[:, -1], configurations)
     told = np.array(
         [
-            features(completed, curve[:9], configuration, curves, 20, np.array([8]))[0]
+            features(completed, Observed.of_one(curve[:9], configuration), curves, 20)[0]
             for curve, configuration in zip(curves, configurations, strict=True)
         ]
     )

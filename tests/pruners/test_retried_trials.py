@@ -170,11 +170,11 @@ def study_with_rung(pruner):
 
 
 DECIDING = {
-    "ours": lambda: study_with(PerformancePredictionPruner()),
+    "ours": lambda: study_with(PerformancePredictionPruner(confidence=0.5)),
     "wrapped": lambda: study_with(
         PerformancePredictionPruner(n_warmup_steps=4, wrapped_pruner=AlwaysPruner())
     ),
-    "shadow": lambda: study_with(PerformancePredictionPruner(shadow=True)),
+    "shadow": lambda: study_with(PerformancePredictionPruner(confidence=0.5, shadow=True)),
     "f-Hyperband": lambda: study_with_rung(FastHyperbandPruner(14, N_STEPS, 3)),
 }
 

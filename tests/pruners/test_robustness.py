@@ -39,7 +39,7 @@ def test_an_infinite_best_value_prunes_nothing(best):
 
 def test_infeasible_trials_set_no_reference():
     def constrained(feasible):
-        study = study_with(PerformancePredictionPruner(top_n=1))
+        study = study_with(PerformancePredictionPruner(top_n=1, confidence=0.5))
         trial = study.ask()
         trial.set_constraint("memory", -1.0 if feasible else 1.0)
         study.tell(trial, 100.0)

@@ -1,17 +1,11 @@
 from __future__ import annotations
 
-from pathlib import Path
-import pickle
-
 import numpy as np
 import optuna
-from optuna.pruners import NopPruner
 from optuna.trial import create_trial
 import pytest
 
-import optuna_perfpred
 from optuna_perfpred import PerformancePredictionPruner
-from optuna_perfpred import StoppingRule
 from tests.pruners.studies import accuracy_curve
 from tests.pruners.studies import N_STEPS
 from tests.pruners.studies import run
@@ -20,12 +14,11 @@ from tests.pruners.studies import X
 
 
 pytestmark = pytest.mark.filterwarnings("error:The trial is not pruned")
-RULE_FILE = Path(optuna_perfpred.__file__).parent / "pruners/_stopping_rule/stopping_rule.npz"
 
 
 @pytest.mark.parametrize("direction", ["minimize", "maximize"])
 def test_it_decides_from_the_second_trial_on(direction):
-    study = study_with(PerformancePredictionPruner(), direction, n=0)
+    study = study_with(PerformancePredictionPruner(confidence=0.5), direction, n=0)
     assert run(study, 0.9) is None
     step = run(study, 0.0)
     assert step is not None
@@ -75,6 +68,22 @@ def test_the_latest_assessment_can_be_asked_for():
     assert assessment.probability_of_beating_best > 0.5
 
 
+def test_the_fewer_trials_have_finished_the_more_careful_it_is():
+    """A trial of which a study of many trials is sure is only doubtful in one of few."""
+
+    def least(n, **kwargs):
+        study = study_with(PerformancePredictionPruner(**kwargs), n=n)
+        trial = study.ask(X)
+        trial.report(0.0, 0)
+        trial.should_prune()
+        return study.pruner.assessment(study, trial).least_probability
+
+    cautious = [least(n) for n in (1, 5, 20, 100)]
+    assert cautious == sorted(set(cautious))
+    assert 0.0 < cautious[0] < 0.25
+    assert [least(n, confidence=0.5) for n in (1, 100)] == [0.5, 0.5]
+
+
 def test_values_may_have_any_unit():
     """Decisions don't change if all values are multiplied and moved."""
 
@@ -92,7 +101,7 @@ def test_values_may_have_any_unit():
 
 
 def test_a_best_value_without_a_curve_is_to_be_beaten_too():
-    study = study_with(PerformancePredictionPruner())
+    study = study_with(PerformancePredictionPruner(confidence=0.5))
     assert run(study, 0.99) is None
     study.add_trial(create_trial(value=100.0))
     step = run(study, 0.995)
@@ -101,8 +110,10 @@ def test_a_best_value_without_a_curve_is_to_be_beaten_too():
 
 
 def test_returned_values_on_another_scale_than_the_curves_prune_nothing():
-    study = optuna.create_study(direction="maximize", pruner=PerformancePredictionPruner())
-    for number in range(20):
+    """Seven trials are too few to tell that they are ordered as the reports are."""
+    pruner = PerformancePredictionPruner(confidence=0.5)
+    study = optuna.create_study(direction="maximize", pruner=pruner)
+    for number in range(7):
         curve = accuracy_curve(number / 20, number)
         study.add_trial(
             create_trial(value=1000.0 + number, intermediate_values=dict(enumerate(curve)))
@@ -127,37 +138,6 @@ def test_audited_trials_estimate_how_often_it_is_wrong():
     assert report.n_audited == 3
     assert report.rate == 0.0
     assert report.interval[1] > 0.0
-
-
-def test_another_rule_can_be_given():
-    study = study_with(PerformancePredictionPruner(StoppingRule(RULE_FILE)))
-    assert run(study, 0.1) == run(study_with(PerformancePredictionPruner()), 0.1)
-    restored = pickle.loads(pickle.dumps(PerformancePredictionPruner(StoppingRule(RULE_FILE))))
-    assert run(study_with(restored), 0.1) is not None
-
-
-def test_what_is_no_rule_is_refused(tmp_path):
-    (tmp_path / "rule.npz").write_bytes(b"no archive")
-    np.savez(tmp_path / "other.npz", a=np.zeros(3))
-    for name in ("missing.npz", "rule.npz", "other.npz"):
-        with pytest.raises(ValueError, match="must be a stopping rule's file, but got path="):
-            StoppingRule(tmp_path / name)
-    with pytest.raises(ValueError, match="must be a CurvePredictor, a StoppingRule or None"):
-        PerformancePredictionPruner(NopPruner())
-
-
-def test_a_rule_for_other_features_is_refused(tmp_path):
-    with np.load(RULE_FILE) as arrays:
-        names = arrays["feature_names"][::-1]
-        np.savez(tmp_path / "old.npz", **{**arrays, "feature_names": names})
-    with pytest.raises(ValueError, match="trained for the features of this version"):
-        StoppingRule(tmp_path / "old.npz")
-
-
-def test_the_rule_is_small_and_holds_no_python_objects():
-    assert RULE_FILE.stat().st_size < 1e6
-    with np.load(RULE_FILE, allow_pickle=False) as arrays:
-        assert all(array.dtype != object for array in arrays.values())
 
 
 def test_thousands_of_completed_trials_are_thinned():

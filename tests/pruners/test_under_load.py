@@ -7,7 +7,6 @@ import multiprocessing
 import threading
 import time
 
-import numpy as np
 import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -16,9 +15,7 @@ import pytest
 
 from optuna_perfpred import PerformancePredictionPruner
 from optuna_perfpred import SequentialRegression
-from optuna_perfpred import StoppingRule
-from optuna_perfpred.pruners import _rule_assessor
-from optuna_perfpred.pruners._stopping_rule import BoostedTrees
+from optuna_perfpred.forecasts import _study_forecast
 from tests.pruners.studies import accuracy_curve
 from tests.pruners.studies import add_completed
 from tests.pruners.studies import FixedForecast
@@ -46,6 +43,10 @@ def forecasts(path, predictor):
     """Tell what a worker that comes anew foresees of running trials, step by step."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.load_study(study_name="study", storage=journal(path), pruner=pruner(predictor))
+    return foreseen(study)
+
+
+def foreseen(study):
     told = []
     for trial in study.get_trials(states=(TrialState.RUNNING,)):
         curve = trial.intermediate_values
@@ -71,14 +72,11 @@ def test_workers_with_the_same_history_decide_alike(tmp_path):
         run_many(study)
         states = {trial.state for trial in study.get_trials(deepcopy=False)}
         assert states == {TrialState.COMPLETE, TrialState.PRUNED}
-        told = []
         for x in (0.5, 0.9, 0.99):
             trial = study.ask(X)
             for step, value in enumerate(accuracy_curve(x, seed=int(100 * x))[:-1]):
                 trial.report(value, step)
-                pruned = trial.should_prune()
-                assessment = study.pruner.assessment(study, trial)
-                told.append((pruned, assessment and (assessment.probability, assessment.reason)))
+        told = foreseen(study)
         assert any(assessment is not None for _, assessment in told)
         grown += [told, told]
         tasks += [(path, predictor)] * 2
@@ -99,7 +97,8 @@ def test_a_single_worker_decides_in_a_storage_as_in_memory(tmp_path):
 
 
 def test_trials_of_other_workers_are_learned_of_while_a_trial_runs(tmp_path):
-    study = study_with(PerformancePredictionPruner(), n=0, storage=journal(tmp_path / "log"))
+    pruner = PerformancePredictionPruner(confidence=0.5)
+    study = study_with(pruner, n=0, storage=journal(tmp_path / "log"))
     other = optuna.load_study(study_name=study.study_name, storage=journal(tmp_path / "log"))
     trial = study.ask(X)
     trial.report(0.0, 0)
@@ -130,7 +129,7 @@ def test_threads_use_the_last_models_while_one_refits(predictor, monkeypatch):
         monkeypatch.setattr(FixedForecast, "fit", fitted(FixedForecast.fit))
         study = study_with(PerformancePredictionPruner(FixedForecast(mean=-100.0)))
     else:
-        monkeypatch.setattr(_rule_assessor.Learned, "of", fitted(_rule_assessor.Learned.of))
+        monkeypatch.setattr(_study_forecast.Learned, "of", fitted(_study_forecast.Learned.of))
         study = study_with(PerformancePredictionPruner())
     assert run(study, 0.1) is not None
     n_fits = len(fits)
@@ -175,46 +174,3 @@ def test_a_trial_with_the_identifier_of_a_deleted_one_is_told_why_it_is_pruned(t
         assert study.trials[3]._trial_id == 4
         assert "perfpred:reason" in study.trials[3].user_attrs
         optuna.delete_study(study_name="study", storage=storage)
-
-
-def random_tree(random, n_nodes):
-    """Give a tree as arrays: features, left and right children, in the order of growth."""
-    left, right = list(range(n_nodes)), list(range(n_nodes))
-    leaves = [0]
-    for child in range(1, n_nodes, 2):
-        node = leaves.pop(random.integers(len(leaves)))
-        left[node], right[node] = child, child + 1
-        leaves += [child, child + 1]
-    return left, right
-
-
-@pytest.mark.parametrize("n_leaves", [1, 2, 31, 64, 100])
-def test_one_row_ends_in_the_leaves_that_it_ends_in_among_others(n_leaves):
-    random = np.random.default_rng(n_leaves)
-    n_trees, n_nodes, n_features = 20, 2 * n_leaves - 1, 5
-    children = [random_tree(random, n_nodes) for _ in range(n_trees)]
-    shape = (n_trees, n_nodes)
-    trees = BoostedTrees(
-        feature=random.integers(n_features, size=shape, dtype=np.uint8),
-        threshold=random.integers(-2, 3, size=shape).astype(np.float32),
-        left=np.array([left for left, _ in children], dtype=np.uint8),
-        right=np.array([right for _, right in children], dtype=np.uint8),
-        missing_left=random.random(shape) < 0.5,
-        value=random.normal(size=shape).astype(np.float32),
-        depth=np.array(n_nodes),
-        baseline=np.array(0.1),
-        feature_names=np.array([f"feature {i}" for i in range(n_features)]),
-    )
-    # Whole numbers, as the thresholds are, so that many are equal to one.
-    rows = random.integers(-3, 4, size=(300, n_features)).astype(np.float64)
-    rows[random.random(rows.shape) < 0.2] = np.nan
-    one_by_one = np.concatenate([trees.predict(row[np.newaxis]) for row in rows])
-    assert len(np.unique(one_by_one)) >= min(n_leaves, 10)
-    assert one_by_one.tolist() == trees.predict(rows).tolist()
-
-
-def test_a_stored_rule_is_asked_in_both_ways():
-    trees = StoppingRule()._trees
-    rows = np.random.default_rng(0).normal(size=(200, len(trees.feature_names)))
-    one_by_one = np.concatenate([trees.predict(row[np.newaxis]) for row in rows])
-    assert one_by_one.tolist() == trees.predict(rows).tolist()

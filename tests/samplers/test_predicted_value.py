@@ -6,17 +6,25 @@ import math
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
+import numpy as np
 import optuna
 from optuna.pruners import HyperbandPruner
+from optuna.pruners import MedianPruner
 from optuna.samplers import BaseSampler
+from optuna.samplers import CmaEsSampler
 from optuna.samplers import GPSampler
 from optuna.samplers import GridSampler
+from optuna.samplers import NSGAIIISampler
+from optuna.samplers import NSGAIISampler
 from optuna.samplers import RandomSampler
 from optuna.samplers import TPESampler
 from optuna.trial import TrialState
 import pytest
 
+from optuna_perfpred import PerformancePredictionPruner
 from optuna_perfpred import PredictedValueSampler
+from optuna_perfpred.forecasts import StudyForecast
+from tests.pruners import studies as curves
 
 
 PREDICTED = "perfpred:predicted_value"
@@ -185,12 +193,115 @@ def test_nothing_is_shown_as_finished_before_enough_trials_are():
         add_completed(study)
 
 
-def test_a_finish_is_made_once():
-    study = optuna.create_study()
-    add_completed(study)
-    number = add_pruned(study, predicted_value=0.25)
-    twice = look(study, lambda s: [s.get_trials(deepcopy=False)[number] for _ in range(2)])
-    assert twice[0] is twice[1]
+def test_a_forecast_is_made_once(monkeypatch):
+    """As long as the study has learned nothing new: samplers read it several times a trial."""
+    asked = []
+    forecast = StudyForecast.of
+    monkeypatch.setattr(
+        StudyForecast, "of", lambda *args: asked.append(len(args[2])) or forecast(*args)
+    )
+    study = curves.study_with(MedianPruner())
+    for x in (0.1, 0.2):
+        assert curves.run(study, x) is not None
+    twice = look(study, lambda s: [s.get_trials(deepcopy=False)[20:22] for _ in range(2)])
+    assert asked == [2]
+    assert twice[0] == twice[1]
+    assert {trial.state for trial in twice[0]} == {TrialState.COMPLETE}
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_trials_that_any_pruner_has_stopped_are_shown_at_forecasts(direction):
+    """They have no attributes: what they are worth follows from the completed trials."""
+    study = curves.study_with(MedianPruner(), direction)
+    sign = 1.0 if direction == "maximize" else -1.0
+    xs = (0.05, 0.2, 0.35)
+    reached = [curves.run(study, x) for x in xs]
+    assert None not in reached
+    stored = copy.deepcopy(study.trials)
+    assert all(trial.user_attrs == {} for trial in stored)
+    shown = look(study, lambda s: s.get_trials(deepcopy=False))[20:23]
+    assert {trial.state for trial in shown} == {TrialState.COMPLETE}
+    values = [sign * trial.value for trial in shown]
+    assert values == sorted(set(values))
+    for trial, x in zip(shown, xs, strict=True):
+        assert abs(sign * trial.value - x) < 0.15
+        assert trial.values == [trial.value]
+    # The storage still has what they reported last, and no attributes.
+    assert study.trials[:23] == stored
+
+
+def test_the_forecast_of_a_stopped_trial_changes_as_the_study_learns():
+    study = curves.study_with(MedianPruner(), n=6)
+    number = len(study.trials)
+    assert curves.run(study, 0.05) is not None
+
+    def shown(study):
+        return study.get_trials(deepcopy=False)[number].value
+
+    study.sampler = PredictedValueSampler(witness := Witness(shown), n_startup_trials=1)
+    study.tell(study.ask(), state=TrialState.FAIL)
+    early = witness.shown
+    study.tell(study.ask(), state=TrialState.FAIL)
+    assert witness.shown == early  # A failed trial teaches nothing.
+    curves.add_completed(study, 30)
+    study.ask()
+    assert witness.shown != early
+    assert abs(witness.shown - 0.05) <= abs(early - 0.05) + 0.02
+
+
+def test_what_an_objective_knew_better_is_a_last_resort():
+    """The attribute of a pruned trial is shown only if its curve tells nothing."""
+    study = curves.study_with(MedianPruner())
+    told = []
+    for reported in (0.05, math.nan):
+        trial = study.ask(curves.X)
+        for step in range(5):
+            trial.report(reported, step)
+        trial.set_user_attr(PREDICTED, 123.0)
+        study.tell(trial, state=TrialState.PRUNED)
+        told.append(trial.number)
+    by_curve, by_attribute = (look(study, lambda s: s.trials)[number] for number in told)
+    assert by_curve.value < 0.9
+    assert by_attribute.value == 123.0
+
+
+def test_where_reports_tell_nothing_of_what_is_returned_trials_stay_pruned():
+    study = optuna.create_study(direction="maximize")
+    for number in range(20):
+        trial = study.ask(curves.X)
+        for step, value in enumerate(curves.accuracy_curve(number / 20, seed=number)):
+            trial.report(1.0 - value, step)
+        study.tell(trial, value)
+    stopped = study.ask(curves.X)
+    for step in range(5):
+        stopped.report(0.9, step)
+    study.tell(stopped, state=TrialState.PRUNED)
+    assert look(study, lambda s: s.trials)[stopped.number].state == TrialState.PRUNED
+
+
+def test_the_forecast_is_that_of_the_study_s_pruner():
+    """Its feature attributes are used where they are all that tells trials apart."""
+
+    def error(feature_attrs):
+        pruner = PerformancePredictionPruner(feature_attrs=feature_attrs, n_startup_trials=999)
+        study = optuna.create_study(direction="maximize", pruner=pruner)
+        rng = np.random.default_rng(0)
+        depths = rng.integers(1, 9, size=50)
+        for number, depth in enumerate(depths):
+            trial = study.ask()
+            trial.set_user_attr("num_layers", int(depth))
+            n_steps = curves.N_STEPS if number < 40 else 3
+            for step in range(n_steps):
+                trial.report(depth * step / curves.N_STEPS + rng.normal(), step)
+            if number < 40:
+                study.tell(trial, depth * 0.95 + rng.normal())
+            else:
+                study.tell(trial, state=TrialState.PRUNED)
+        shown = look(study, lambda s: s.get_trials(deepcopy=False))[40:50]
+        assert {trial.state for trial in shown} == {TrialState.COMPLETE}
+        return np.mean([abs(t.value - d) for t, d in zip(shown, depths[40:], strict=True)])
+
+    assert error(("num_layers",)) < error(())
 
 
 def test_what_is_copied_may_be_changed():
@@ -258,6 +369,28 @@ def test_brackets_of_hyperband_stay_apart():
     assert 0 < len(witness.shown) < number
 
 
+def test_stopped_trials_of_each_bracket_are_forecast():
+    """Whichever bracket is read first, and however few of its trials have ended."""
+    pruner = HyperbandPruner(min_resource=1, max_resource=9, reduction_factor=3)
+    # The name decides on the brackets.
+    study = optuna.create_study(direction="maximize", pruner=pruner, study_name="brackets")
+    study.sampler = PredictedValueSampler(witness := Witness(), n_startup_trials=1)
+    seen = set()
+    for number in range(60):
+        trial = study.ask(curves.X)
+        curve = curves.accuracy_curve(number / 60, seed=number)
+        n_steps = curves.N_STEPS if number % 3 == 0 else 5
+        for step, value in enumerate(curve[:n_steps]):
+            trial.report(value, step)
+            trial.should_prune()  # At the first report the pruner makes its brackets.
+        study.tell(trial, *([value] if number % 3 == 0 else [None, TrialState.PRUNED]))
+        if number >= 30:
+            seen.add(pruner._get_bracket_id(study, study.trials[number]))
+            states = {trial.state for trial in witness.shown}
+            assert TrialState.PRUNED not in states or TrialState.COMPLETE not in states
+    assert len(seen) > 1
+
+
 def test_several_studies_share_a_sampler():
     sampler = PredictedValueSampler(witness := Witness(), n_startup_trials=1)
     for value in (0.25, 0.125):
@@ -286,6 +419,53 @@ def test_the_gp_learns_from_pruned_trials():
     assert search(lambda base: base) == {}
 
 
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.parametrize("base", [NSGAIISampler, NSGAIIISampler])
+def test_populations_are_made_of_trials_that_were_trained(base):
+    class Evolution(base):
+        def before_trial(self, study, trial):
+            self.shown = study
+            super().before_trial(study, trial)
+
+    study = curves.study_with(MedianPruner())
+    assert curves.run(study, 0.05) is not None
+    study.sampler = PredictedValueSampler(sampler := Evolution(seed=0), n_startup_trials=1)
+    study.ask(curves.X)
+    assert sampler.shown is study
+    assert sampler.shown.trials[20].state == TrialState.PRUNED
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.parametrize(
+    "base",
+    [
+        None,
+        CmaEsSampler(seed=0, n_startup_trials=2),
+        GPSampler(seed=0, n_startup_trials=5),
+        TPESampler(seed=0, n_startup_trials=5, multivariate=True),
+    ],
+)
+def test_samplers_search_beside_any_pruner(base):
+    def objective(trial):
+        x, y = (trial.suggest_float(name, -1.0, 1.0) for name in "xy")
+        for step in range(12):
+            value = (x - 0.3) ** 2 + y**2 + 0.7**step
+            trial.report(value, step)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+        return value
+
+    study = optuna.create_study(sampler=PredictedValueSampler(base), pruner=MedianPruner())
+    study.optimize(objective, n_trials=40)
+    assert {trial.state for trial in study.trials} == {TrialState.COMPLETE, TrialState.PRUNED}
+    assert study.best_value < 0.3
+
+
+def test_the_default_is_the_sampler_that_optuna_has_by_default():
+    assert str(PredictedValueSampler()) == "PredictedValueSampler(TPESampler)"
+    assert type(optuna.create_study().sampler) is TPESampler
+
+
 def test_with_several_objectives_the_sampler_is_on_its_own():
     study = optuna.create_study(directions=["minimize", "maximize"])
     shown = look(study, lambda s: s)
@@ -307,7 +487,7 @@ def test_reseeding_is_passed_on():
     assert witness.n_reseeded == 1
 
 
-@pytest.mark.parametrize("wrong", [None, "tpe", TPESampler])
+@pytest.mark.parametrize("wrong", ["tpe", 5, TPESampler])
 def test_what_is_not_a_sampler_is_refused(wrong):
     with pytest.raises(ValueError, match="base_sampler"):
         PredictedValueSampler(wrong)

@@ -77,6 +77,7 @@ def test_a_forecast_for_the_end_of_a_rung_ends_there():
         predicted_value=-0.5,
         predicted_std=1e-07,
         probability=0.01,
+        least_probability=0.05,
         probability_of_beating_best=0.01,
         reference=0.7,
         rank=2,

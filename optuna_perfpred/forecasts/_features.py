@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import NamedTuple
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from optuna_perfpred.pruners._stopping_rule._completed_trials import CompletedTrials
+    from optuna_perfpred.forecasts._completed_trials import CompletedTrials
 
     Features = dict[str, npt.NDArray[np.float64]]
 
@@ -80,19 +80,60 @@ FEATURE_NAMES = (
     "band",
     "highest_forecast_score",
     "mean_forecast_score",
+    "share_going_on",
+    "log_mean_length",
+    "noise_of_completed",
+    "lead_of_best",
 )
 """The columns of :func:`features`, in the order in which stored rules ask for them."""
 
 
+class Observed(NamedTuple):
+    """Trials as far as they are known, to be described together.
+
+    Attributes:
+        curves:
+            Learning curves without gaps; what is after the end of a trial is not looked at.
+            Shape: ``(m, t)``, ``t`` up to ``n_steps``.
+        configurations:
+            Encoded configurations. Shape: ``(m, n_features)``.
+        row:
+            Which trial each description is of. Shape: ``(k,)``.
+        at:
+            The column of its curve after which it is described. Shape: ``(k,)``.
+    """
+
+    curves: npt.NDArray[np.float64]
+    configurations: npt.NDArray[np.float64]
+    row: npt.NDArray[np.intp]
+    at: npt.NDArray[np.intp]
+
+    @classmethod
+    def of_one(
+        cls,
+        curve: npt.NDArray[np.float64],
+        configuration: npt.NDArray[np.float64],
+        at: npt.NDArray[np.intp] | None = None,
+    ) -> Observed:
+        """Observe one trial, of shape ``(t,)``, at its last step or at some of its steps."""
+        at = np.array([len(curve) - 1]) if at is None else at
+        row = np.zeros(len(at), dtype=np.intp)
+        return cls(curve[np.newaxis], configuration[np.newaxis], row, at)
+
+    @property
+    def value(self) -> npt.NDArray[np.float64]:
+        """The last value of each. Shape: ``(k,)``."""
+        value: npt.NDArray[np.float64] = self.curves[self.row, self.at]
+        return value
+
+
 def features(
     completed: CompletedTrials,
-    curve: npt.NDArray[np.float64],
-    configuration: npt.NDArray[np.float64],
+    observed: Observed,
     recent: npt.NDArray[np.float64],
     n_finished: int,
-    at: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.float64]:
-    """Describe a running trial, after some of its steps, in terms that have no unit.
+    """Describe trials, after some of their steps, in terms that have no unit.
 
     What is learned from such features on some studies holds on others. Distances are counted in
     the spread of the final values of the study and drawn in by the inverse hyperbolic sine.
@@ -100,43 +141,37 @@ def features(
     Args:
         completed:
             The completed trials.
-        curve:
-            The trial's learning curve so far, without gaps. Shape: ``(t,)``, ``t < n_steps``.
-        configuration:
-            Its encoded configuration. Shape: ``(n_features,)``.
+        observed:
+            The trials to describe.
         recent:
-            The curves of the trials that finished last, NaN after the end of a pruned one, at
-            most :data:`N_RECENT`. Shape: ``(n_recent, n_steps)``.
+            The curves of the trials that finished last or are running, NaN after the end of each,
+            at most :data:`N_RECENT`. Shape: ``(n_recent, n_steps)``.
         n_finished:
             The number of all trials that have finished.
-        at:
-            The columns of the curve after which it is described, ascending. Shape: ``(k,)``.
 
     Returns:
         The features, NaN where one is not known. Shape: ``(k, len(FEATURE_NAMES))``.
     """
+    highest = np.maximum.accumulate(observed.curves, axis=1)
     described = {
-        **_progress(completed, n_finished, at),
-        **_distances(completed, curve, at),
-        **_gains(completed, curve, at),
-        **_ranks(completed, curve, recent, at),
-        **_dynamics(completed, curve, at),
-        **_lags(completed, curve, at),
-        **_configuration(completed, configuration),
-        **_regression(completed, curve, configuration, at),
+        **_study(completed, n_finished, observed.at),
+        **_distances(completed, observed, highest),
+        **_gains(completed, observed),
+        **_ranks(completed, observed, recent),
+        **_dynamics(completed, observed, highest),
+        **_lags(completed, observed, highest),
+        **_configuration(completed, observed),
+        **_regression(completed, observed),
     }
-    if len(at) == 1:  # Faster, and what a running trial is asked at each of its steps.
-        row = [described[name].item() if name in described else np.nan for name in FEATURE_NAMES]
-        rows = np.array([row], dtype=np.float64)
-    else:
-        rows = np.full((len(at), len(FEATURE_NAMES)), np.nan)
-        for column, name in enumerate(FEATURE_NAMES):
-            if name in described:
-                rows[:, column] = described[name]
+    rows = np.full((len(observed.at), len(FEATURE_NAMES)), np.nan)
+    for column, name in enumerate(FEATURE_NAMES):
+        if name in described:
+            rows[:, column] = described[name]
     return np.clip(rows, -_LARGEST_FEATURE, _LARGEST_FEATURE, out=rows)
 
 
-def _progress(completed: CompletedTrials, n_finished: int, at: npt.NDArray[np.int64]) -> Features:
+def _study(completed: CompletedTrials, n_finished: int, at: npt.NDArray[np.intp]) -> Features:
+    """How far the trial and the study are, and what the study is like."""
     n, n_steps = completed.curves.shape
     return {
         "progress": (at + 1) / n_steps,
@@ -144,15 +179,19 @@ def _progress(completed: CompletedTrials, n_finished: int, at: npt.NDArray[np.in
         "log_n_completed": np.log(n),
         "log_n_finished": np.log(n_finished + 1),
         "log_spread_ratio": np.log(completed.spread / completed.top_spread),
+        "share_going_on": completed.share_going_on[at],
+        "log_mean_length": np.log(completed.relative_length),
+        "noise_of_completed": np.arcsinh(10.0 * completed.noise / completed.spread),
+        "lead_of_best": np.arcsinh(completed.lead_of_best / completed.spread),
     }
 
 
 def _distances(
-    completed: CompletedTrials, curve: npt.NDArray[np.float64], at: npt.NDArray[np.int64]
+    completed: CompletedTrials, observed: Observed, highest: npt.NDArray[np.float64]
 ) -> Features:
     """How far the trial is from the value to beat, and from other curves at the same step."""
-    value = curve[at]
-    highest = np.maximum.accumulate(curve)[at]
+    at, value = observed.at, observed.value
+    highest = highest[observed.row, at]
 
     def in_spreads(distance: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         return np.arcsinh(distance / completed.spread)
@@ -175,58 +214,57 @@ def _distances(
     }
 
 
-def _gains(
-    completed: CompletedTrials, curve: npt.NDArray[np.float64], at: npt.NDArray[np.int64]
-) -> Features:
+def _gains(completed: CompletedTrials, observed: Observed) -> Features:
     """What completed trials still gained after this step, less what this one needs."""
-    value = curve[at]
+    at, value = observed.at, observed.value
     needed = completed.best_value - value
-    gains = completed.gains[:, at]
-    distance = np.abs(completed.curves[:, at] - value)
-    n_near = max(1, int(np.ceil(0.3 * len(gains))))
-    nearest = np.argpartition(distance, n_near - 1, axis=0)[:n_near]
-    gain_near = np.take_along_axis(gains, nearest, axis=0).max(axis=0)
-    n_short = _n_below(completed.sorted_gains, at, needed)
+    gains = completed.gains.T[at]
+    n = gains.shape[1]
+    n_near = max(1, math.ceil(0.3 * n))
+    distance = np.abs(completed.curves.T[at] - value[:, np.newaxis])
+    nearest = np.argpartition(distance, n_near - 1, axis=1)[:, :n_near]
+    gain_near = np.take_along_axis(gains, nearest, axis=1).max(axis=1)
+    n_enough = np.count_nonzero(gains >= needed[:, np.newaxis], axis=1)
     spread = completed.spread
     return {
         "largest_gain_beyond_need": np.arcsinh((completed.gain_max[at] - needed) / spread),
         "median_gain_beyond_need": np.arcsinh((completed.gain_median[at] - needed) / spread),
         "high_gain_beyond_need": np.arcsinh((completed.gain_90[at] - needed) / spread),
         "near_gain_beyond_need": np.arcsinh((gain_near - needed) / spread),
-        "share_gaining_enough": (len(gains) - n_short) / len(gains),
+        "share_gaining_enough": n_enough / n,
         "largest_gain": np.arcsinh(completed.gain_max[at] / spread),
         "median_gain": np.arcsinh(completed.gain_median[at] / spread),
     }
 
 
 def _ranks(
-    completed: CompletedTrials,
-    curve: npt.NDArray[np.float64],
-    recent: npt.NDArray[np.float64],
-    at: npt.NDArray[np.int64],
+    completed: CompletedTrials, observed: Observed, recent: npt.NDArray[np.float64]
 ) -> Features:
     """Ranks from 0 to 1, and what ranks at this step have meant for the end."""
-    value = curve[at]
+    row, at = observed.row, observed.at
+    value = observed.value[:, np.newaxis]
     n = len(completed.curves)
-    n_below = _n_below(completed.sorted_curves, at, value)
-    n_up_to = _n_below(completed.sorted_curves, at, value, or_equal=True)
-    mean_so_far = (np.cumsum(curve) / np.arange(1, len(curve) + 1))[at]
+    same_step = completed.curves.T[at]
+    n_below = np.count_nonzero(same_step < value, axis=1)
+    n_up_to = np.count_nonzero(same_step <= value, axis=1)
+    at_half = observed.curves[row, at // 2][:, np.newaxis]
+    means = np.cumsum(observed.curves, axis=1)[row, at] / (at + 1)
     trend = np.nan
     if len(recent) >= 8:
         above = recent[:, 0] > _median(recent[:, 0])
         half = len(recent) // 2
         later, earlier = above[half:], above[:half]
         trend = np.count_nonzero(later) / len(later) - np.count_nonzero(earlier) / len(earlier)
-    seen = recent[:, at]
-    n_seen = np.sum(~np.isnan(seen), axis=0)
-    beaten = np.sum(seen < value, axis=0) + 0.5 * np.sum(seen == value, axis=0)
-    best_seen = np.where(np.isnan(seen), -np.inf, seen).max(axis=0, initial=-np.inf)
+    seen = recent.T[at]
+    n_seen = np.count_nonzero(~np.isnan(seen), axis=1)
+    beaten = np.count_nonzero(seen < value, axis=1) + 0.5 * np.count_nonzero(seen == value, axis=1)
+    best_seen = np.where(np.isnan(seen), -np.inf, seen).max(axis=1, initial=-np.inf)
     known = n_seen > 0
-    gap = np.where(known, value - np.where(known, best_seen, 0.0), np.nan)
+    gap = np.where(known, value[:, 0] - np.where(known, best_seen, 0.0), np.nan)
     return {
         "rank": 0.5 * (n_below / n + n_up_to / n),
-        "rank_at_half": _n_below(completed.sorted_curves, at // 2, curve[at // 2]) / n,
-        "rank_of_mean": _n_below(completed.sorted_means, at, mean_so_far) / n,
+        "rank_at_half": np.count_nonzero(completed.curves.T[at // 2] < at_half, axis=1) / n,
+        "rank_of_mean": np.count_nonzero(completed.means.T[at] < means[:, np.newaxis], axis=1) / n,
         "rank_in_recent": np.where(known, beaten / np.maximum(n_seen, 1), np.nan),
         "from_best_recent": np.arcsinh(gap / completed.spread),
         "n_recent": n_seen.astype(np.float64),
@@ -240,17 +278,17 @@ def _ranks(
 
 
 def _dynamics(
-    completed: CompletedTrials, curve: npt.NDArray[np.float64], at: npt.NDArray[np.int64]
+    completed: CompletedTrials, observed: Observed, highest: npt.NDArray[np.float64]
 ) -> Features:
     """Where the trial's own recent course would lead."""
+    row, at, curves, value = observed.row, observed.at, observed.curves, observed.value
     n_steps = completed.curves.shape[1]
     spread = completed.spread
-    value = curve[at]
     needed = completed.best_value - value
     begun = at > 0
     window = np.maximum(1, np.minimum(at, max(2, n_steps // 10)))
-    slope = (value - curve[np.maximum(at - window, 0)]) / window
-    second_half = value - curve[at // 2]
+    slope = (value - curves[row, np.maximum(at - window, 0)]) / window
+    second_half = value - curves[row, at // 2]
     grown = np.maximum(second_half, 0.0)
 
     def beyond_need(gain: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -258,13 +296,15 @@ def _dynamics(
 
     noise = np.full(len(at), np.nan)
     enough = at >= 2
-    to = at[enough] - 1
-    first = np.maximum(at[enough] - _NOISE_WINDOW, 1) - 1
-    jumps = np.concatenate([[0.0], np.cumsum(np.abs(np.diff(curve, 2)))])
-    noise[enough] = (jumps[to] - jumps[first]) / np.maximum(to - first, 1)
-    latest_high = np.maximum.accumulate(
-        np.where(curve >= np.maximum.accumulate(curve), np.arange(len(curve)), 0)
-    )
+    if enough.any():
+        to = at[enough] - 1
+        first = np.maximum(at[enough] - _NOISE_WINDOW, 1) - 1
+        jumps = np.zeros((len(curves), curves.shape[1] - 1))
+        np.cumsum(np.abs(np.diff(curves, 2, axis=1)), axis=1, out=jumps[:, 1:])
+        of = row[enough]
+        noise[enough] = (jumps[of, to] - jumps[of, first]) / np.maximum(to - first, 1)
+    columns = np.arange(curves.shape[1])
+    latest_high = np.maximum.accumulate(np.where(curves >= highest, columns, 0), axis=1)
     return {
         "slope_beyond_need": beyond_need(slope * (n_steps - 1 - at)),
         # The gain for each doubling of the steps goes on.
@@ -273,76 +313,61 @@ def _dynamics(
         "largest_growth_beyond_need": beyond_need(completed.growth_max[at] * grown),
         "second_half_gain": np.where(begun, np.arcsinh(second_half / spread), np.nan),
         "noise": np.arcsinh(10.0 * noise / spread),
-        "since_highest": (at - latest_high[at]) / n_steps,
+        "since_highest": (at - latest_high[row, at]) / n_steps,
     }
 
 
 def _lags(
-    completed: CompletedTrials, curve: npt.NDArray[np.float64], at: npt.NDArray[np.int64]
+    completed: CompletedTrials, observed: Observed, highest: npt.NDArray[np.float64]
 ) -> Features:
     """How long ago others had come as far: the best one, and the slowest of the best quarter."""
     n_steps = completed.curves.shape[1]
-    highest = np.maximum.accumulate(curve)[at]
-    slowest = np.max([np.searchsorted(c, highest) for c in completed.highest_of_top], axis=0)
+    own = highest[observed.row, observed.at]
+    of_best = completed.highest_of_best.searchsorted(own)
+    slowest = np.max([c.searchsorted(own) for c in completed.highest_of_top], axis=0)
     return {
-        "behind_best": (at - np.searchsorted(completed.highest_of_best, highest)) / n_steps,
-        "behind_slowest_of_top": (at - slowest) / n_steps,
+        "behind_best": (observed.at - of_best) / n_steps,
+        "behind_slowest_of_top": (observed.at - slowest) / n_steps,
     }
 
 
-def _configuration(completed: CompletedTrials, configuration: npt.NDArray[np.float64]) -> Features:
+def _configuration(completed: CompletedTrials, observed: Observed) -> Features:
     """How the nearest configurations ended."""
     if len(completed.curves) < 3:
         return {}
-    squared = completed.squared_distances(configuration)
-    nearest = np.argsort(squared, kind="stable")[:3]
+    squared = completed.squared_distances(observed.configurations)
+    nearest = np.argsort(squared, axis=1, kind="stable")[:, :3]
+    n_features = max(observed.configurations.shape[1], 1)
+    row = observed.row
     return {
-        "rank_of_nearest": np.mean(completed.final_ranks[nearest]),
-        "distance_to_best": squared[completed.best] / max(len(configuration), 1),
+        "rank_of_nearest": np.mean(completed.final_ranks[nearest], axis=1)[row],
+        "distance_to_best": squared[row, completed.best] / n_features,
     }
 
 
-def _regression(
-    completed: CompletedTrials,
-    curve: npt.NDArray[np.float64],
-    configuration: npt.NDArray[np.float64],
-    at: npt.NDArray[np.int64],
-) -> Features:
+def _regression(completed: CompletedTrials, observed: Observed) -> Features:
     """The regression's forecast, less the value to beat, which is 0 on the transformed scale."""
     regression = completed.regression
     if regression is None:
         return {}
-    t = at[-1] + 1
-    predicted = completed.predict(curve if t == len(curve) else curve[:t], configuration)
-    scores = predicted / regression.std[:t]
+    row, at = observed.row, observed.at
+    predicted = completed.predict(observed.curves, observed.configurations)
+    scores = predicted / regression.std[: predicted.shape[1]]
     std = regression.std[at]
+    forecast = predicted[row, at]
     return {
-        "forecast_score": scores[at],
-        "forecast": predicted[at],
+        "forecast_score": scores[row, at],
+        "forecast": forecast,
         "log_forecast_std": np.log(std + 1e-9),
         "unexplained": regression.unexplained[at],
         "largest_residual": completed.residual_max[at] / std,
-        "forecast_plus_largest_residual": (predicted[at] + completed.residual_max[at]) / std,
-        "forecast_plus_top_residual": (predicted[at] + completed.residual_top[at]) / std,
-        "forecast_plus_largest_top_residual": (predicted[at] + completed.residual_top_max[at])
-        / std,
+        "forecast_plus_largest_residual": (forecast + completed.residual_max[at]) / std,
+        "forecast_plus_top_residual": (forecast + completed.residual_top[at]) / std,
+        "forecast_plus_largest_top_residual": (forecast + completed.residual_top_max[at]) / std,
         "band": completed.band[at],
-        "highest_forecast_score": np.maximum.accumulate(scores)[at],
-        "mean_forecast_score": (np.cumsum(scores) / np.arange(1, t + 1))[at],
+        "highest_forecast_score": np.maximum.accumulate(scores, axis=1)[row, at],
+        "mean_forecast_score": np.cumsum(scores, axis=1)[row, at] / (at + 1),
     }
-
-
-def _n_below(
-    columns: npt.NDArray[np.float64],
-    at: npt.NDArray[np.int64],
-    values: npt.NDArray[np.float64],
-    *,
-    or_equal: bool = False,
-) -> npt.NDArray[np.intp]:
-    """Count the values of sorted columns that are less than given ones. Shape: ``(k,)``."""
-    side: Literal["left", "right"] = "right" if or_equal else "left"
-    below = [columns[i].searchsorted(v, side) for i, v in zip(at, values, strict=True)]
-    return np.array(below)
 
 
 def _median(values: npt.NDArray[np.float64]) -> float:

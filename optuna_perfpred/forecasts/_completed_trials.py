@@ -1,11 +1,10 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
-import warnings
 
 import numpy as np
 
-from optuna_perfpred.pruners._stopping_rule._gain_regression import GainRegression
+from optuna_perfpred.forecasts._gain_regression import GainRegression
 
 
 if TYPE_CHECKING:
@@ -38,6 +37,12 @@ class CompletedTrials:
             Encoded configurations. Shape: ``(n, n_features)``.
         best_value:
             The value to beat. If :obj:`None`, the largest final one.
+        lengths:
+            At how many steps each trial had trained when it was complete; later values of its
+            curve are its last one. Shape: ``(n,)``. If :obj:`None`, all of them.
+        trained:
+            How much a trial has trained at each step, in any unit. Shape: ``(n_steps,)``. If
+            :obj:`None`, the number of steps.
 
     Attributes:
         best:
@@ -56,13 +61,25 @@ class CompletedTrials:
             The distance from the best quarter to the best final value.
         gains:
             What each curve still gains after each step. Shape: ``(n, n_steps)``.
-        sorted_curves, sorted_gains, sorted_means:
-            The values of the curves at each step in ascending order, so that a value is ranked
-            by bisection; the gains; the means of the curves up to each step. Shape:
-            ``(n_steps, n)``.
+        means:
+            The mean of each curve up to each step. Shape: ``(n, n_steps)``.
+        differs:
+            Whether the curves have differed up to each step. Shape: ``(n_steps,)``.
+        mean_length:
+            How much a trial has trained at its end, on average.
+        relative_length:
+            The same as a share of the longest training.
+        lead_of_best:
+            The distance of the best final value from the second one.
+        noise:
+            The scale of the noise from step to step in the second halves of the curves.
         gain_max, gain_median, gain_90:
             The largest gain, the median and the 90th percentile. Shape: ``(n_steps,)``, as of all
             that follow.
+        share_going_on:
+            The share of the trials that trained on after each step.
+        remaining:
+            How much those trained on, on average.
         median_curve, spread_at:
             The median of the values at each step, and the distance from their 20th to their 80th
             percentile.
@@ -109,6 +126,8 @@ class CompletedTrials:
         configurations: npt.NDArray[np.float64],
         *,
         best_value: float | None = None,
+        lengths: npt.NDArray[np.intp] | None = None,
+        trained: npt.NDArray[np.float64] | None = None,
     ) -> None:
         n, n_steps = curves.shape
         descending = np.argsort(-finals, kind="stable")
@@ -119,16 +138,16 @@ class CompletedTrials:
         self.best_value = float(finals[self.best]) if best_value is None else best_value
         self.best_curve = curves[self.best]
         self.final_ranks = _ranks(finals[:, np.newaxis])[:, 0] / max(n - 1, 1)
+        self._set_lengths(lengths, trained)
+        self.differs = np.maximum.accumulate(np.ptp(curves, axis=0) > 0.0)
+        self.lead_of_best = float(finals[descending[0]] - finals[descending[min(1, n - 1)]])
         self._set_scales(finals, descending)
 
         self.gains = finals[:, np.newaxis] - curves
         self.gain_max = self.gains.max(axis=0)
         self.gain_median = np.median(self.gains, axis=0)
         self.gain_90 = np.quantile(self.gains, 0.9, axis=0)
-        self.sorted_curves = np.sort(curves.T, axis=1)
-        self.sorted_gains = np.sort(self.gains.T, axis=1)
-        means = np.cumsum(curves, axis=1) / np.arange(1, n_steps + 1)
-        self.sorted_means = np.sort(means.T, axis=1)
+        self.means = np.cumsum(curves, axis=1) / np.arange(1, n_steps + 1)
         self.median_curve = np.median(curves, axis=0)
         self.spread_at = np.quantile(curves, 0.8, axis=0) - np.quantile(curves, 0.2, axis=0)
         self.top_min = curves[quarter].min(axis=0)
@@ -149,59 +168,83 @@ class CompletedTrials:
         return transformed
 
     def forecast(
-        self, curve: npt.NDArray[np.float64], configuration: npt.NDArray[np.float64]
-    ) -> tuple[float, float]:
-        """Forecast a trial's final value.
+        self,
+        curves: npt.NDArray[np.float64],
+        configurations: npt.NDArray[np.float64],
+        at: npt.NDArray[np.intp],
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Forecast the final values of trials.
 
         Args:
-            curve:
-                The learning curve so far, without gaps. Shape: ``(t,)``, ``t < n_steps``.
-            configuration:
-                The encoded configuration. Shape: ``(n_features,)``.
+            curves:
+                Their learning curves without gaps. Shape: ``(m, t)``.
+            configurations:
+                Their encoded configurations. Shape: ``(m, n_features)``.
+            at:
+                The column of each one's last value. Shape: ``(m,)``.
 
         Returns:
-            The mean of the forecast and its standard error.
+            The means of the forecasts and their standard errors, of shape ``(m,)``.
         """
-        last = len(curve) - 1
+        row = np.arange(len(curves))
         if self.regression is None:
             # Too few for a regression: it will gain what the others gained.
-            gains = self.gains[:, last]
-            std = gains.std(ddof=1) if len(gains) > 1 else np.abs(gains[0])
-            return float(curve[-1] + np.median(gains)), float(std)
-        predicted = self.predict(curve, configuration)[-1]
+            gains = self.gains[:, at]
+            std = gains.std(axis=0, ddof=1) if len(gains) > 1 else np.abs(gains[0])
+            return curves[row, at] + np.median(gains, axis=0), std
+        predicted = self.predict(curves, configurations)[row, at]
         mean = self.best_value + self.top_spread * np.sinh(predicted)
-        std = self.top_spread * np.cosh(predicted) * self.regression.std[last]
-        return float(mean), float(std)
+        std = self.top_spread * np.cosh(predicted) * self.regression.std[at]
+        return mean, std
 
     def predict(
-        self, curve: npt.NDArray[np.float64], configuration: npt.NDArray[np.float64]
+        self, curves: npt.NDArray[np.float64], configurations: npt.NDArray[np.float64]
     ) -> npt.NDArray[np.float64]:
         """Give the regression's predictions from each step, on the transformed scale.
 
         Args:
-            curve:
+            curves:
                 As of :meth:`forecast`. Asked again of the same array, it gives the same answer.
-            configuration:
+            configurations:
                 As of :meth:`forecast`.
 
         Returns:
-            The predictions. Shape: ``(t,)``.
+            The predictions. Shape: ``(m, t)``, ``t < n_steps``.
         """
         assert self.regression is not None
         # A decision asks twice: for the features and for the forecast.
         known = self._predicted
-        if known is None or known[0] is not curve or known[1] is not configuration:
-            predicted = self.regression.predict(self.transform(curve), configuration)
-            known = self._predicted = (curve, configuration, predicted)
+        if known is None or known[0] is not curves or known[1] is not configurations:
+            of_curves = self.transform(curves[:, : self.curves.shape[1] - 1])
+            predicted = self.regression.predict(of_curves, configurations)
+            known = self._predicted = (curves, configurations, predicted)
         return known[2]
 
-    def squared_distances(self, configuration: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Give the squared distances to a configuration, in standard deviations."""
-        scores = (configuration - self._configuration_mean) / self._configuration_std
-        squared: npt.NDArray[np.float64] = np.sum(
-            (self._configuration_scores - scores) ** 2, axis=1
-        )
+    def squared_distances(
+        self, configurations: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.float64]:
+        """Give squared distances from ``m`` configurations, in standard deviations: ``(m, n)``."""
+        scores = (configurations - self._configuration_mean) / self._configuration_std
+        difference = scores[:, np.newaxis] - self._configuration_scores
+        squared: npt.NDArray[np.float64] = np.einsum("mnd,mnd->mn", difference, difference)
         return squared
+
+    def _set_lengths(
+        self,
+        lengths: npt.NDArray[np.intp] | None,
+        trained: npt.NDArray[np.float64] | None,
+    ) -> None:
+        n, n_steps = self.curves.shape
+        trained = np.arange(1.0, n_steps + 1.0) if trained is None else trained
+        lengths = np.full(n, n_steps) if lengths is None else lengths
+        ends = trained[lengths - 1]
+        going_on = lengths[:, np.newaxis] > np.arange(1, n_steps + 1)
+        left = np.sum(np.where(going_on, ends[:, np.newaxis] - trained, 0.0), axis=0)
+        n_going_on = np.count_nonzero(going_on, axis=0)
+        self.mean_length = float(np.mean(ends))
+        self.relative_length = self.mean_length / float(trained[-1])
+        self.share_going_on = n_going_on / n
+        self.remaining = np.maximum(left / np.maximum(n_going_on, 1), trained[0])
 
     def _set_scales(
         self, finals: npt.NDArray[np.float64], descending: npt.NDArray[np.intp]
@@ -220,6 +263,7 @@ class CompletedTrials:
             noise = float(np.median(np.abs(np.diff(second_half, 2, axis=1)))) / 1.65
         quarter = max(1, round(0.25 * n))
         top = self.best_value - float(finals[descending[min(quarter, n - 1)]])
+        self.noise = noise
         self.top_spread = max(top, 0.3 * noise, 1e-3 * self.spread, _TINY)
         if n < _MIN_FOR_RANKS:
             self.top_spread = max(self.top_spread, 0.02 * travel)
@@ -229,10 +273,12 @@ class CompletedTrials:
         grown = self.curves - self.curves[:, step // 2]
         smallest = 1e-6 * self.spread
         growth = np.where(grown > smallest, self.gains / np.maximum(grown, smallest), np.nan)
-        with warnings.catch_warnings():  # Steps at which no curve has grown: NaN is meant.
-            warnings.simplefilter("ignore", RuntimeWarning)
-            self.growth_median = np.nanmedian(growth, axis=0)
-            self.growth_max = np.nanmax(growth, axis=0)
+        # NaN at steps at which no curve has grown.
+        self.growth_median = np.full(len(step), np.nan)
+        self.growth_max = np.full(len(step), np.nan)
+        known = ~np.isnan(growth).all(axis=0)
+        self.growth_median[known] = np.nanmedian(growth[:, known], axis=0)
+        self.growth_max[known] = np.nanmax(growth[:, known], axis=0)
 
     def _set_ranks(
         self, finals: npt.NDArray[np.float64], descending: npt.NDArray[np.intp]

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from optuna_perfpred.forecasts._study_settings import StudySettings
     from optuna_perfpred.history import CurveRecord
-    from optuna_perfpred.pruners._study_settings import StudySettings
 
 
 # As many trials of the new study the earlier ones stand in for. They tell what a good value is,

@@ -3,15 +3,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from dataclasses import fields
 import functools
+from typing import Any
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import special
 
 
 if TYPE_CHECKING:
-    from pathlib import Path
-    from typing import IO
+    from collections.abc import Mapping
 
     import numpy.typing as npt
 
@@ -60,34 +59,38 @@ class BoostedTrees:
     feature_names: npt.NDArray[np.str_]
 
     @classmethod
-    def load(cls, file: Path | IO[bytes]) -> BoostedTrees:
-        """Read what :meth:`save` has written: a NumPy archive without objects."""
-        with np.load(file, allow_pickle=False) as arrays:
-            return cls(**{field.name: arrays[field.name] for field in fields(cls)})
+    def of_arrays(cls, arrays: Mapping[str, Any], prefix: str = "") -> BoostedTrees:
+        """Take the trees out of what :meth:`arrays` gave, read from a NumPy archive.
 
-    def save(self, file: Path) -> None:
-        """Write a NumPy archive."""
-        np.savez_compressed(file, **{f.name: getattr(self, f.name) for f in fields(self)})
+        Raises:
+            KeyError:
+                If one is missing.
+        """
+        return cls(**{field.name: arrays[prefix + field.name] for field in fields(cls)})
 
-    def predict(self, rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Give the probability of the positive class.
+    def arrays(self, prefix: str = "") -> dict[str, npt.NDArray[Any]]:
+        """Give the arrays by their names, to be written to a NumPy archive without objects."""
+        return {prefix + field.name: getattr(self, field.name) for field in fields(self)}
+
+    def log_odds(self, rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Give the log-odds of the positive class.
 
         Args:
             rows:
                 Features, NaN where missing. Shape: ``(n, n_features)``.
 
         Returns:
-            Probabilities of shape ``(n,)``.
+            Log-odds of shape ``(n,)``.
         """
         if len(rows) == 1 and self._splits is not None:
             leaves = self._splits.leaves(rows[0])[np.newaxis]
         else:
             leaves = self._walk(rows)
         trees = np.arange(len(self.feature))
-        probability: npt.NDArray[np.float64] = special.expit(
+        log_odds: npt.NDArray[np.float64] = (
             self.value[trees, leaves].sum(axis=1, dtype=np.float64) + self.baseline
         )
-        return probability
+        return log_odds
 
     def _walk(self, rows: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
         """Give the leaves that rows end in, level by level. Shape: ``(n, n_trees)``."""

@@ -91,26 +91,26 @@ class GainRegression:
         self._range = (gains.min(axis=1), 2.0 * gains.max(axis=1) - gains.min(axis=1))
 
     def predict(
-        self, curve: npt.NDArray[np.float64], configuration: npt.NDArray[np.float64]
+        self, curves: npt.NDArray[np.float64], configurations: npt.NDArray[np.float64]
     ) -> npt.NDArray[np.float64]:
-        """Predict a trial's final value from each of its steps so far.
+        """Predict the final values of trials from each of their steps so far.
 
         Args:
-            curve:
-                The learning curve so far, without gaps. Shape: ``(t,)``, ``t < n_steps``.
-            configuration:
-                The encoded configuration. Shape: ``(n_features,)``.
+            curves:
+                Their learning curves so far, without gaps. Shape: ``(m, t)``, ``t < n_steps``.
+            configurations:
+                Their encoded configurations. Shape: ``(m, n_features)``.
 
         Returns:
-            Predictions of shape ``(t,)``.
+            Predictions of shape ``(m, t)``.
         """
-        t = len(curve)
-        of_curve = _curve_features(curve[np.newaxis])[0]
-        encoded = self._encoding.transform(configuration[np.newaxis])
-        raw = np.hstack([of_curve, np.broadcast_to(encoded, (t, encoded.shape[1]))])
+        m, t = curves.shape
+        encoded = self._encoding.transform(configurations)[:, np.newaxis]
+        shape = (m, t, encoded.shape[2])
+        raw = np.concatenate([_curve_features(curves), np.broadcast_to(encoded, shape)], axis=2)
         features = self._standardize(raw, self._mean[:t], self._scale[:t]) - self._center[:t]
-        gains = np.sum(features * self._weights[:t], axis=1) + self._mean_gain[:t]
-        predicted: npt.NDArray[np.float64] = curve + np.clip(
+        gains = np.einsum("mtp,tp->mt", features, self._weights[:t]) + self._mean_gain[:t]
+        predicted: npt.NDArray[np.float64] = curves + np.clip(
             gains, self._range[0][:t], self._range[1][:t]
         )
         return predicted

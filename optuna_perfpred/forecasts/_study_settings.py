@@ -33,7 +33,7 @@ class StudySettings:
             Names of user attributes that are features beside the parameters.
         earlier:
             Trials of earlier studies to learn from, see
-            :class:`~optuna_perfpred.pruners._earlier_studies.EarlierStudies`.
+            :class:`~optuna_perfpred.forecasts._earlier_studies.EarlierStudies`.
     """
 
     sign: float
