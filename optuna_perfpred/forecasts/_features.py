@@ -144,8 +144,8 @@ def features(
         observed:
             The trials to describe.
         recent:
-            The curves of the trials that finished last or are running, NaN after the end of each,
-            at most :data:`N_RECENT`. Shape: ``(n_recent, n_steps)``.
+            The curves of the trials that finished last, NaN after the end of each, at most
+            :data:`N_RECENT`. Shape: ``(n_recent, n_steps)``.
         n_finished:
             The number of all trials that have finished.
 

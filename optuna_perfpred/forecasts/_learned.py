@@ -171,7 +171,9 @@ class Learned:
         """Bring curves into the columns of these trials. Shape: ``(n, n_steps)``."""
         aligned = [self.training_set.align(c.steps, c.values) for c in curves]
         rows = np.array(aligned).reshape(len(curves), len(self.training_set.steps))
-        return np.fmax.accumulate(rows, axis=1) * (rows * 0.0 + 1.0) if self.of_best else rows
+        if self.of_best:
+            return np.where(np.isnan(rows), np.nan, np.fmax.accumulate(rows, axis=1))
+        return rows
 
     @property
     def of_best(self) -> bool:

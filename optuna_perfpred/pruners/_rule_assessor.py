@@ -94,10 +94,13 @@ class RuleAssessor:
             The assessment, or :obj:`None` if nothing can be told: too few trials are complete,
             the trial has reported no number yet, or it has reached the end of a full curve.
         """
-        curve, others = self._curves(trial, running)
-        if self._uses_peers and len(finished.completed) == 0 and len(others) > 0:
-            stopped = [Curve.of(record) for record in finished.latest(N_RECENT)]
-            assessment = self._among_peers(curve, [*others, *stopped])
+        attrs = self._settings.feature_attrs
+        curve = Curve.read(trial, attrs)
+        if self._uses_peers and len(finished.completed) == 0:
+            others = [t for t in running if t.number != trial.number and t.intermediate_values]
+            peers = [Curve.read(other, attrs) for other in others]
+            peers += [Curve.of(record) for record in finished.latest(N_RECENT)]
+            assessment = self._among_peers(curve, peers)
             if assessment is not None:
                 return assessment
         # Of others that run it is not asked: what they had reported by now is not kept, and a
@@ -122,16 +125,9 @@ class RuleAssessor:
 
     def situation(self, finished: FinishedTrials, trial: FrozenTrial) -> Situation | None:
         """Find what the forecast of a trial is made of; :obj:`None` if there is none."""
-        curve, _ = self._curves(trial, ())
+        curve = Curve.read(trial, self._settings.feature_attrs)
         situation, _ = self.forecast.situation(finished, [curve])
         return situation
-
-    def _curves(
-        self, trial: FrozenTrial, running: Sequence[FrozenTrial]
-    ) -> tuple[Curve, list[Curve]]:
-        attrs = self._settings.feature_attrs
-        others = [t for t in running if t.number != trial.number and t.intermediate_values]
-        return Curve.read(trial, attrs), [Curve.read(other, attrs) for other in others]
 
     def _least_ratio(self, forecasts: TrialForecasts) -> float:
         """Give the multiple of a new trial's chance below which a trial is stopped."""
