@@ -33,7 +33,7 @@ class KnownTrials:
             StudyHistory(feature_attrs).add(t for t in trials if t.state == state)
             for state in (TrialState.COMPLETE, TrialState.PRUNED)
         )
-        self._latest = FinishedTrials()
+        self._latest: tuple[tuple[int, int], FinishedTrials] = (0, 0), FinishedTrials()
 
     def at(self, time: datetime, number: int) -> FinishedTrials:
         """Give the trials that had ended.
@@ -52,14 +52,16 @@ class KnownTrials:
             bisect.bisect_left(records, (time, number), key=_order)
             for records in (self._completed, self._pruned)
         )
-        latest = self._latest
-        if (n_completed, n_pruned) != (len(latest.completed), len(latest.pruned)):
+        (n_known, _), latest = self._latest
+        if (n_completed, n_pruned) != self._latest[0]:
             # The part that has not changed stays the same tuple, by which others know it.
-            self._latest = FinishedTrials(
-                _first(self._completed, n_completed, latest.completed),
-                _first(self._pruned, n_pruned, latest.pruned),
+            completed = self._completed[:n_completed]
+            latest = FinishedTrials.of(
+                latest.completed if n_completed == n_known else completed,
+                self._pruned[:n_pruned],
             )
-        return self._latest
+            self._latest = (n_completed, n_pruned), latest
+        return latest
 
     def n_ended_while_running(self, trial: FrozenTrial) -> int:
         """Count the trials of other workers that ended while a trial was running."""
@@ -93,12 +95,6 @@ def time_of_report(trial: FrozenTrial, step: int | None = None) -> datetime:
     start = trial.datetime_start.replace(tzinfo=None)
     end = (trial.datetime_complete or datetime.now()).replace(tzinfo=None)
     return start + sum(s <= step for s in reports) / len(reports) * (end - start)
-
-
-def _first(
-    records: tuple[CurveRecord, ...], n: int, known: tuple[CurveRecord, ...]
-) -> tuple[CurveRecord, ...]:
-    return known if n == len(known) else records[:n]
 
 
 def _order(record: CurveRecord) -> tuple[datetime, int]:

@@ -237,6 +237,7 @@ class CompletedTrials:
         n, n_steps = self.curves.shape
         trained = np.arange(1.0, n_steps + 1.0) if trained is None else trained
         lengths = np.full(n, n_steps) if lengths is None else lengths
+        self.trained = trained
         ends = trained[lengths - 1]
         going_on = lengths[:, np.newaxis] > np.arange(1, n_steps + 1)
         left = np.sum(np.where(going_on, ends[:, np.newaxis] - trained, 0.0), axis=0)

@@ -211,6 +211,12 @@ class Situation:
         )
         return remaining
 
+    @property
+    def length(self) -> npt.NDArray[np.float64]:
+        """What the trials will have trained in all, in the same unit. Shape: ``(m,)``."""
+        completed = self.learned.completed
+        return self.remaining + completed.trained[self.observed.at] / completed.mean_length
+
     def chance(self, rule: StoppingRule) -> npt.NDArray[np.float64]:
         """Give the probabilities by a rule of beating the value to beat. Shape: ``(m,)``."""
         chance: npt.NDArray[np.float64] = special.expit(rule.log_odds(self.describe()))

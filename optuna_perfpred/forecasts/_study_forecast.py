@@ -55,6 +55,8 @@ class TrialForecasts(NamedTuple):
             The probabilities of beating the value to beat.
         relative_chance:
             These probabilities for each step still to train, as multiples of a new trial's.
+        share_left:
+            What is still to train of the whole trial.
         to_beat:
             The value to beat.
         n_finished:
@@ -68,6 +70,7 @@ class TrialForecasts(NamedTuple):
     std: npt.NDArray[np.float64]
     chance: npt.NDArray[np.float64]
     relative_chance: npt.NDArray[np.float64]
+    share_left: npt.NDArray[np.float64]
     to_beat: float
     n_finished: int
     odds_of_improvement: float
@@ -169,6 +172,7 @@ class StudyForecast:
             std=of_all(std),
             chance=of_all(chance),
             relative_chance=of_all(relative),
+            share_left=of_all(situation.remaining / situation.length),
             to_beat=sign * situation.learned.completed.best_value,
             n_finished=situation.n_finished,
             odds_of_improvement=self._odds_of_improvement(finished),

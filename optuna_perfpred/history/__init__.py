@@ -1,10 +1,14 @@
 """A study as arrays: each finished trial is read once, its curve and its configuration encoded."""
 
 from optuna_perfpred.history._encoding import ConfigurationEncoder
+from optuna_perfpred.history._finished_trials import find_trial
 from optuna_perfpred.history._finished_trials import FinishedTrials
 from optuna_perfpred.history._finished_trials import FinishedTrialsReader
+from optuna_perfpred.history._finished_trials import stopped_trial
 from optuna_perfpred.history._per_study import PerStudy
 from optuna_perfpred.history._records import Configuration
+from optuna_perfpred.history._records import continued_number
+from optuna_perfpred.history._records import CONTINUES
 from optuna_perfpred.history._records import CurveRecord
 from optuna_perfpred.history._records import identify
 from optuna_perfpred.history._records import Identity
@@ -17,6 +21,7 @@ from optuna_perfpred.history._training_set import TrainingSet
 
 
 __all__ = [
+    "CONTINUES",
     "LAYER_PARAMETER",
     "Configuration",
     "ConfigurationEncoder",
@@ -27,8 +32,11 @@ __all__ = [
     "PerStudy",
     "StudyHistory",
     "TrainingSet",
+    "continued_number",
+    "find_trial",
     "identify",
     "read_configuration",
     "read_curve",
     "read_record",
+    "stopped_trial",
 ]

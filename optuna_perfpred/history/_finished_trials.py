@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
+from optuna_perfpred.history._records import continued_number
 from optuna_perfpred.history._records import identify
 from optuna_perfpred.history._study_history import StudyHistory
 
@@ -46,6 +47,28 @@ class FinishedTrials:
 
     completed: tuple[CurveRecord, ...] = ()
     pruned: tuple[CurveRecord, ...] = ()
+
+    @classmethod
+    def of(
+        cls, completed: tuple[CurveRecord, ...], pruned: tuple[CurveRecord, ...]
+    ) -> FinishedTrials:
+        """Count a trial that was stopped and gone on with once, as the one that went on.
+
+        Args:
+            completed:
+                All completed trials.
+            pruned:
+                All pruned ones.
+
+        Returns:
+            The trials without those that others have gone on with, and beyond.
+        """
+        going_on = [(r, r.continues) for r in (*completed, *pruned) if r.continues is not None]
+        if not going_on:
+            return cls(completed, pruned)
+        by_number = {record.number: record for record in pruned}
+        superseded = {n for r, n in going_on if n in by_number and r.supersedes(by_number[n])}
+        return cls(completed, tuple(r for r in pruned if r.number not in superseded))
 
     def __len__(self) -> int:
         return len(self.completed) + len(self.pruned)
@@ -152,7 +175,7 @@ class FinishedTrialsReader:
         if new:
             completed = [trial for trial in new if trial.state == TrialState.COMPLETE]
             pruned = [trial for trial in new if trial.state == TrialState.PRUNED]
-            self._finished = FinishedTrials(
+            self._finished = FinishedTrials.of(
                 self._completed.add(completed), self._pruned.add(pruned)
             )
         return self._finished
@@ -162,6 +185,36 @@ class FinishedTrialsReader:
         self._completed = StudyHistory(self._feature_attrs)
         self._pruned = StudyHistory(self._feature_attrs)
         self._finished = FinishedTrials()
+
+
+def stopped_trial(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
+    """Give the stopped trial that a trial goes on with.
+
+    Args:
+        trial:
+            The trial.
+        trials:
+            All trials of its study, by ascending number.
+
+    Returns:
+        The stopped trial; :obj:`None` if the trial goes on with none, or what its user attribute
+        names was not stopped or has other parameters: anybody may have written it.
+    """
+    number = continued_number(trial)
+    if number is None:
+        return None
+    stopped = find_trial(trials, number)
+    if stopped is None or stopped.state != TrialState.PRUNED:
+        return None
+    # The objective may ask for others by now, or for some of them later.
+    common = trial.params.keys() & stopped.params.keys()
+    return stopped if all(trial.params[n] == stopped.params[n] for n in common) else None
+
+
+def find_trial(trials: Sequence[FrozenTrial], number: int) -> FrozenTrial | None:
+    """Find a trial by its number among trials by ascending number."""
+    at = bisect.bisect_left(trials, number, key=lambda trial: trial.number)
+    return trials[at] if at < len(trials) and trials[at].number == number else None
 
 
 class _Unread:

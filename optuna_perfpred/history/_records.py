@@ -33,6 +33,9 @@ Identity = tuple[int, "datetime | None"]
 LAYER_PARAMETER = re.compile(r"layer_(\d+)\[.*\]")
 """Names of the parameters that choose a network's layers, see :mod:`optuna_perfpred.nas`."""
 
+CONTINUES = "perfpred:continues"
+"""A user attribute: the number of the stopped trial that this one goes on with."""
+
 _ARCHITECTURE_ATTRS = ("num_layers", "num_weights")
 
 
@@ -58,6 +61,8 @@ class CurveRecord:
             there is none.
         feasible:
             Whether the trial satisfies all constraints, as :attr:`optuna.Study.best_trial` asks.
+        continues:
+            The number of the stopped trial that it says to go on with.
     """
 
     number: int
@@ -68,6 +73,20 @@ class CurveRecord:
     values: npt.NDArray[np.float64]
     value: float
     feasible: bool
+    continues: int | None = None
+
+    def supersedes(self, stopped: CurveRecord) -> bool:
+        """Whether it has gone on with a stopped trial, at least as far as that one came.
+
+        What a trial says of itself may be written by anybody: the other one is to have the same
+        configuration, as far as both have one.
+        """
+        common = self.configuration.keys() & stopped.configuration.keys()
+        if any(self.configuration[name] != stopped.configuration[name] for name in common):
+            return False
+        if len(stopped.steps) == 0 or (not math.isnan(self.value) and len(self.steps) == 0):
+            return True
+        return len(self.steps) > 0 and bool(self.steps[-1] >= stopped.steps[-1])
 
 
 def identify(trial: FrozenTrial | Trial) -> Identity:
@@ -83,6 +102,23 @@ def identify(trial: FrozenTrial | Trial) -> Identity:
         Its identifier and the time at which it was started.
     """
     return trial._trial_id, trial.datetime_start
+
+
+def continued_number(trial: FrozenTrial | Trial) -> int | None:
+    """Give the number of the stopped trial that a trial goes on with, if it does.
+
+    Args:
+        trial:
+            A trial in any state.
+
+    Returns:
+        The number, less than the trial's own, or :obj:`None`. Whether there is such a trial, and
+        whether it was stopped, is not looked at.
+    """
+    number = trial.user_attrs.get(CONTINUES)
+    if isinstance(number, bool) or not isinstance(number, int):
+        return None
+    return number if 0 <= number < trial.number else None
 
 
 def read_record(trial: FrozenTrial, feature_attrs: Sequence[str] = ()) -> CurveRecord:
@@ -109,6 +145,7 @@ def read_record(trial: FrozenTrial, feature_attrs: Sequence[str] = ()) -> CurveR
         values=values,
         value=math.nan if trial.value is None else trial.value,
         feasible=all(constraint <= 0.0 for constraint in trial.constraints.values()),
+        continues=continued_number(trial),
     )
 
 

@@ -52,7 +52,7 @@ def read_earlier_studies(
             )
             for state in (TrialState.COMPLETE, TrialState.PRUNED)
         )
-        earlier.append((study.direction, FinishedTrials(completed, pruned)))
+        earlier.append((study.direction, FinishedTrials.of(completed, pruned)))
     return earlier
 
 

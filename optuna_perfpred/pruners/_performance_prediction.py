@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 from typing import Any
+from typing import get_args
+from typing import Literal
 from typing import NamedTuple
 from typing import TYPE_CHECKING
 from typing import TypeVar
@@ -16,10 +18,12 @@ from optuna_perfpred._arguments import check_at_least
 from optuna_perfpred.forecasts import StoppingRule
 from optuna_perfpred.forecasts import StudyForecast
 from optuna_perfpred.forecasts import StudySettings
+from optuna_perfpred.history import continued_number
 from optuna_perfpred.history import FinishedTrials
 from optuna_perfpred.history import FinishedTrialsReader
 from optuna_perfpred.history import identify
 from optuna_perfpred.history import PerStudy
+from optuna_perfpred.history import stopped_trial
 from optuna_perfpred.predictors import CurvePredictor
 from optuna_perfpred.pruners._arguments import check_decision
 from optuna_perfpred.pruners._arguments import check_feature_attrs
@@ -33,6 +37,9 @@ from optuna_perfpred.pruners._decisions import Decisions
 from optuna_perfpred.pruners._forecast_assessor import ForecastAssessor
 from optuna_perfpred.pruners._retries import original_number
 from optuna_perfpred.pruners._rule_assessor import RuleAssessor
+from optuna_perfpred.pruners._second_chance import CHECKPOINT
+from optuna_perfpred.pruners._second_chance import first_to_go_on
+from optuna_perfpred.pruners._second_chance import SecondChances
 from optuna_perfpred.pruners._warn_once import WarnOnce
 
 
@@ -46,6 +53,7 @@ if TYPE_CHECKING:
 
 
 T = TypeVar("T")
+_SecondChance = Literal["auto", "checkpoint", "retrain", "never"]
 
 # Assessments of this many trials are kept for those who ask.
 _N_REMEMBERED = 1000
@@ -206,6 +214,7 @@ class PerformancePredictionPruner(BasePruner):
         wrapped_pruner: BasePruner | None = None,
         shadow: bool = False,
         seed: int | None = None,
+        second_chance: _SecondChance = "auto",
     ) -> None:
         if predictor is not None and not isinstance(predictor, CurvePredictor | StoppingRule):
             raise ValueError(
@@ -231,6 +240,11 @@ class PerformancePredictionPruner(BasePruner):
             check_at_least("horizon", horizon, 1)
         if seed is not None:
             check_at_least("seed", seed, 0)
+        if second_chance not in get_args(_SecondChance):
+            raise ValueError(
+                f"`second_chance` must be one of {', '.join(map(repr, get_args(_SecondChance)))}, "
+                f"but got {second_chance=}."
+            )
         check_decision(0.5 if confidence is None else confidence, offset)
         if not 0.0 <= audit_rate <= 1.0:
             raise ValueError(f"`audit_rate` must be in [0, 1], but got {audit_rate=}.")
@@ -249,6 +263,7 @@ class PerformancePredictionPruner(BasePruner):
         self._wrapped_pruner = wrapped_pruner
         self._shadow = shadow
         self._seed = seed
+        self._second_chance = second_chance
         self._forget()
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
@@ -295,6 +310,10 @@ class PerformancePredictionPruner(BasePruner):
         decisions = self._decisions.of(whole_study)
         if decisions.lets_finish(whole_study, trial):
             return False
+        if continued_number(trial) is not None:
+            known = self._judge_known(whole_study, trial, decisions)
+            if known is not None:
+                return known
         assessment = self._assess(whole_study, trial) if self._is_due(trial) else None
         if assessment is not None and assessment.is_hopeless:
             let_finish = self._shadow or self._is_audited(whole_study, trial)
@@ -321,6 +340,8 @@ class PerformancePredictionPruner(BasePruner):
     def _assess(self, study: Study, trial: FrozenTrial) -> Assessment | None:
         reader = self._finished.of(study)
         finished = reader.read(study, trial)
+        if self._gives_second_chances:
+            self._enqueue_stopped(study, finished, reader.trials)
         assessment = self._assessors.of(study).assess(finished, trial, reader.running)
         if assessment is not None:
             latest = self._latest.of(study)
@@ -329,6 +350,46 @@ class PerformancePredictionPruner(BasePruner):
             while len(latest) > _N_REMEMBERED:
                 latest.pop(next(iter(latest)), None)
         return assessment
+
+    def _judge_known(self, study: Study, trial: FrozenTrial, decisions: Decisions) -> bool | None:
+        """Judge a trial that goes on with a stopped one by what was known of that."""
+        reader = self._finished.of(study)
+        reader.read(study, trial)
+        stopped = stopped_trial(trial, reader.trials)
+        if stopped is None:
+            return None
+        first = first_to_go_on(trial, reader.trials)
+        if first is not None:
+            reason = f"Trial {first} goes on with trial {stopped.number} already."
+            decisions.record(study, trial, {REASON: reason}, let_finish=False)
+            return True
+        if trial.last_step is None or stopped.last_step is None:
+            return None
+        # It was trained before: that decides nothing again.
+        return False if trial.last_step <= stopped.last_step else None
+
+    def _enqueue_stopped(
+        self, study: Study, finished: FinishedTrials, trials: Sequence[FrozenTrial]
+    ) -> None:
+        try:
+            self._chances.of(study).enqueue(study, finished, trials)
+        except Exception as error:
+            # Whoever cannot add a trial can still be told whether to stop.
+            self._warn_once("No stopped trial could be gone on with", error)
+
+    def _keeps_checkpoint(self, trial: FrozenTrial) -> bool:
+        if self._second_chance == "auto":
+            return trial.user_attrs.get(CHECKPOINT) is True
+        return self._second_chance == "checkpoint"
+
+    @property
+    def _gives_second_chances(self) -> bool:
+        # A predictor that learns from one study alone tells nothing of chances per step.
+        return (
+            self._second_chance != "never"
+            and not self._shadow
+            and isinstance(self._predictor, StoppingRule)
+        )
 
     def _new_assessor(self, study: Study) -> ForecastAssessor | RuleAssessor:
         settings = StudySettings(
@@ -351,6 +412,11 @@ class PerformancePredictionPruner(BasePruner):
         assert self._confidence is not None
         return ForecastAssessor(self._predictor, settings, self._confidence)
 
+    def _new_chances(self, study: Study) -> SecondChances:
+        assessor = self._assessors.of(study)
+        assert isinstance(assessor, RuleAssessor)
+        return SecondChances(assessor.forecast, self._keeps_checkpoint)
+
     def _is_audited(self, study: Study, trial: FrozenTrial) -> bool:
         if self._audit_rate == 0.0:
             return False
@@ -364,11 +430,19 @@ class PerformancePredictionPruner(BasePruner):
         self._latest: PerStudy[dict[Identity, Assessment]] = PerStudy(lambda _: {})
         self._decisions = PerStudy(lambda _: Decisions(self._warn_once))
         self._warn_once = WarnOnce()
+        self._chances = PerStudy(self._new_chances)
 
     def __getstate__(self) -> dict[str, Any]:
         # Another process learns from its storage, which knows more by then.
         state = self.__dict__.copy()
-        for learned in ("_finished", "_assessors", "_latest", "_decisions", "_warn_once"):
+        for learned in (
+            "_finished",
+            "_assessors",
+            "_latest",
+            "_decisions",
+            "_warn_once",
+            "_chances",
+        ):
             del state[learned]
         return state
 

@@ -1,0 +1,207 @@
+"""Second chances: stopped trials are gone on with once they are worth more than new ones."""
+
+from __future__ import annotations
+
+import logging
+from typing import NamedTuple
+from typing import TYPE_CHECKING
+
+import numpy as np
+from optuna.trial import TrialState
+
+from optuna_perfpred.forecasts import Curve
+from optuna_perfpred.history import continued_number
+from optuna_perfpred.history import CONTINUES
+from optuna_perfpred.history import find_trial
+from optuna_perfpred.history import stopped_trial
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from collections.abc import Sequence
+
+    from optuna.study import Study
+    from optuna.trial import FrozenTrial
+
+    from optuna_perfpred.forecasts import StudyForecast
+    from optuna_perfpred.history import FinishedTrials
+
+
+_logger = logging.getLogger(__name__)
+
+CHECKPOINT = "perfpred:checkpoint"
+"""A user attribute that is true if the objective keeps checkpoints of the trial."""
+
+
+class Chance(NamedTuple):
+    """What a stopped trial is worth by now.
+
+    Attributes:
+        trial:
+            The trial.
+        worth:
+            Its chance of a new best value for each step that going on costs, as a multiple of a
+            new trial's.
+        probability:
+            The chance itself.
+        to_beat:
+            The best value so far.
+    """
+
+    trial: FrozenTrial
+    worth: float
+    probability: float
+    to_beat: float
+
+
+class SecondChances:
+    """Finds the stopped trials of one study that are worth to be gone on with.
+
+    Args:
+        forecast:
+            The forecast of the study.
+        keeps_checkpoint:
+            Tells whether a stopped trial goes on from a checkpoint. If not, it is trained again
+            from its first step, and what that costs is the whole training.
+    """
+
+    def __init__(
+        self, forecast: StudyForecast, keeps_checkpoint: Callable[[FrozenTrial], bool]
+    ) -> None:
+        self._forecast = forecast
+        self._keeps_checkpoint = keeps_checkpoint
+        self._looked_at: FinishedTrials | None = None
+
+    def of(self, finished: FinishedTrials, trials: Sequence[FrozenTrial]) -> list[Chance]:
+        """Assess all stopped trials again.
+
+        Args:
+            finished:
+                The finished trials of the study.
+            trials:
+                All trials of the study, in any state, by ascending number.
+
+        Returns:
+            The chances, the largest worth first. Left out are the trials that others have gone on
+            with, whatever has become of these: who goes on with one that broke breaks again.
+        """
+        continued = {continued_number(trial) for trial in trials}
+        stopped = [r for r in finished.pruned if r.number not in continued and len(r.steps) > 0]
+        if not stopped:
+            return []
+        forecasts = self._forecast.of(finished, [Curve.of(record) for record in stopped])
+        if forecasts is None:
+            return []
+        # A new trial is worth what the sampler proposes now.
+        relative = forecasts.relative_chance / forecasts.odds_of_improvement
+        chances = []
+        # Only few of them can be among the best: the others are not looked up.
+        for at in np.argsort(-relative, kind="stable"):
+            trial = find_trial(trials, stopped[at].number)
+            if trial is None or np.isnan(relative[at]) or not _went_on(trial, trials):
+                continue
+            share = 1.0 if self._keeps_checkpoint(trial) else float(forecasts.share_left[at])
+            chances.append(
+                Chance(
+                    trial,
+                    share * float(relative[at]),
+                    float(forecasts.chance[at]),
+                    forecasts.to_beat,
+                )
+            )
+        return sorted(chances, key=lambda chance: -chance.worth)
+
+    def enqueue(
+        self, study: Study, finished: FinishedTrials, trials: Sequence[FrozenTrial]
+    ) -> None:
+        """Enqueue the stopped trials that are worth more than new ones, if it was not done yet.
+
+        As many as there are trials that run, less those that wait already: so many workers ask
+        for a trial before the next one ends.
+
+        Args:
+            study:
+                The study.
+            finished:
+                Its finished trials. Nothing is done if they are the same as at the last call.
+            trials:
+                All its trials.
+        """
+        if finished is self._looked_at:
+            return
+        self._looked_at = finished
+        n_running = sum(trial.state == TrialState.RUNNING for trial in trials)
+        n_waiting = sum(
+            trial.state == TrialState.WAITING and continued_number(trial) is not None
+            for trial in trials
+        )
+        n = max(n_running, 1) - n_waiting
+        if n <= 0:
+            return
+        for chance in self.of(finished, trials)[:n]:
+            if chance.worth > 1.0:
+                go_on_with(study, chance)
+
+
+def go_on_with(study: Study, chance: Chance) -> None:
+    """Have the next trial go on with a stopped one, and no second trial with the same.
+
+    Storages have no condition on what they add. But they number trials in one order: of trials
+    that would go on with the same one, the first is it, and whoever has added another one takes
+    it back, unless somebody runs it already. That one ends when it first asks.
+
+    Args:
+        study:
+            The study.
+        chance:
+            The stopped trial, and what it is worth.
+    """
+    number = chance.trial.number
+    study.enqueue_trial(chance.trial.params, user_attrs={CONTINUES: number})
+    added = [t for t in study.get_trials(deepcopy=False) if continued_number(t) == number]
+    for trial in added[1:]:
+        # Only one of all gets a waiting trial to run.
+        if trial.state == TrialState.WAITING and study._storage.set_trial_state_values(
+            trial._trial_id, TrialState.RUNNING
+        ):
+            study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+    _logger.info(
+        "Trial %d, stopped at step %s, goes on: its chance to beat %.4g is %.2g now, for each "
+        "step that it costs %.2g times that of a new trial.",
+        number,
+        chance.trial.last_step,
+        chance.to_beat,
+        chance.probability,
+        chance.worth,
+    )
+
+
+def first_to_go_on(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> int | None:
+    """Give the number of the trial that went on with the same stopped one before this one did.
+
+    Args:
+        trial:
+            A trial.
+        trials:
+            All trials of its study, by ascending number.
+
+    Returns:
+        The number, or :obj:`None` if there is none.
+    """
+    number = continued_number(trial)
+    if number is None:
+        return None
+    for other in trials:
+        if other.number >= trial.number:
+            break
+        if continued_number(other) == number and other.state != TrialState.FAIL:
+            return other.number
+    return None
+
+
+def _went_on(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> bool:
+    """Whether a trial that has gone on with another one came further than that one."""
+    stopped = stopped_trial(trial, trials)
+    if stopped is None or stopped.last_step is None:
+        return True
+    return trial.last_step is not None and trial.last_step > stopped.last_step
