@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 import shutil
@@ -10,6 +11,8 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 
 if TYPE_CHECKING:
     from typing import BinaryIO
+
+_UNFINISHED = ".unfinished"
 
 
 class FolderStore:
@@ -39,11 +42,15 @@ class FolderStore:
         """Write a file, or leave it as it was if that fails."""
         # Always the same name, so that what a dead process left is written over or removed.
         unfinished = self._unfinished(artifact_id)
-        with unfinished.open("wb") as file:
-            shutil.copyfileobj(content_body, file)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(self._path / artifact_id)
+        try:
+            with unfinished.open("wb") as file:
+                shutil.copyfileobj(content_body, file)
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(self._path / artifact_id)
+        except OSError:
+            unfinished.unlink(missing_ok=True)  # A full disk is not to stay full because of it.
+            raise
         self._sync_names()
 
     def remove(self, artifact_id: str) -> None:
@@ -51,8 +58,19 @@ class FolderStore:
         (self._path / artifact_id).unlink(missing_ok=True)
         self._unfinished(artifact_id).unlink(missing_ok=True)
 
+    def sizes(self) -> dict[str, int]:
+        """Give the bytes of each whole file."""
+        found = {}
+        with os.scandir(self._path) as entries:
+            for entry in entries:
+                # Another worker may remove it meanwhile.
+                with contextlib.suppress(FileNotFoundError):
+                    if not entry.name.endswith(_UNFINISHED):
+                        found[entry.name] = entry.stat().st_size
+        return found
+
     def _unfinished(self, artifact_id: str) -> Path:
-        return self._path / f"{artifact_id}.unfinished"
+        return self._path / f"{artifact_id}{_UNFINISHED}"
 
     def _sync_names(self) -> None:
         if os.name != "posix":  # Elsewhere folders cannot be opened.
