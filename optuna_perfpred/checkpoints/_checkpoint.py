@@ -36,9 +36,6 @@ if TYPE_CHECKING:
 
 # Tells the pruner that to continue a stopped trial costs no more than what is left of it.
 _KEEPS_CHECKPOINTS = "perfpred:checkpoint"
-# Stores other than folders do not tell what is in them: what was removed is asked for again, but
-# not for ever. More trials than that rarely stop at once.
-_N_UNLISTED = 8
 
 _logger = logging.getLogger(__name__)
 
@@ -374,7 +371,7 @@ class Checkpoint:
                 sizes=self._files.sizes(),
                 ending=self._trial.number if is_stopped else None,
             )
-            self._files.remove(names if self._files.are_listed else names[:_N_UNLISTED])
+            self._files.remove(names)
             is_cut_off = trials[self._trial.number].state.is_finished()
             if is_stopped and self._own_name is not None and not is_cut_off:
                 self._files.remove_older(self._own_name, self._n_saved)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from numbers import Real
+from typing import cast
 from typing import TYPE_CHECKING
 
 from optuna.study import StudyDirection
@@ -18,8 +19,13 @@ from optuna_perfpred.pruners._retries import retried_numbers
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from collections.abc import Sequence
+    from datetime import datetime
 
     from optuna.trial import FrozenTrial
+
+
+# More trials than that rarely end between two looks at a store.
+_N_AT_ONCE = 8
 
 
 def names_to_remove(
@@ -52,8 +58,8 @@ def names_to_remove(
             The number of a running trial that is just being stopped.
 
     Returns:
-        First those of the stopped trials that are dropped, the most promising first, then the
-        others.
+        The names. If the store cannot tell what is in it, only those that are not bound to have
+        been removed before.
     """
     retried = retried_numbers(trials)
     continued = {stopped.number for trial in trials for stopped in stopped_before(trial, trials)}
@@ -88,7 +94,19 @@ def names_to_remove(
             n_kept = keep  # The budget is spent, also for smaller ones.
             dropped += names
     removed = dict.fromkeys(dropped + others)
+    if sizes is None:
+        recent = _names_of_recent(trials, ending)
+        pushed_out = dropped[:_N_AT_ONCE]
+        removed = dict.fromkeys([*pushed_out, *(name for name in removed if name in recent)])
     return [name for name in removed if name not in in_use and (sizes is None or name in sizes)]
+
+
+def _names_of_recent(trials: Sequence[FrozenTrial], ending: int | None) -> set[str]:
+    """Give the names that the trials can reach that ended last, or are just ending."""
+    ended = [trial for trial in trials if trial.datetime_complete is not None]
+    ended.sort(key=lambda trial: cast("datetime", trial.datetime_complete))
+    recent = ended[-_N_AT_ONCE:] + ([] if ending is None else [trials[ending]])
+    return {name for trial in recent for name in names_in_reach(trial, trials)}
 
 
 def _promise(trial: FrozenTrial, direction: StudyDirection) -> tuple[float, int, int]:
