@@ -346,13 +346,11 @@ class Checkpoint:
     def _take_name(self, trial: optuna.Trial) -> str:
         """Leave a new name on the trial, so that a later one finds what will be saved under it."""
         name = uuid.uuid4().hex
-        attrs = trial.user_attrs
-        names = names_in(attrs)
+        names = names_in(trial.user_attrs)
         # Until something is saved under it, the trial may have to go on from the last one.
         kept = names[:1] if self._loaded_name is None else [self._loaded_name]
         trial.set_user_attr(NAMES, [name, *kept])
-        if attrs.get(_KEEPS_CHECKPOINTS) is not True:
-            trial.set_user_attr(_KEEPS_CHECKPOINTS, True)
+        trial.set_user_attr(_KEEPS_CHECKPOINTS, True)
         self._files.remove(other for other in names if other not in kept)
         return name
 
@@ -372,8 +370,7 @@ class Checkpoint:
                 ending=self._trial.number if is_stopped else None,
             )
             self._files.remove(names)
-            is_cut_off = trials[self._trial.number].state.is_finished()
-            if is_stopped and self._own_name is not None and not is_cut_off:
+            if is_stopped and self._own_name is not None:
                 self._files.remove_older(self._own_name, self._n_saved)
         except Exception as error:
             # No trial is to fail because of files that are left.

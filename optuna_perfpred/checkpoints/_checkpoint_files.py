@@ -104,8 +104,7 @@ class CheckpointFiles:
 
     def remove_older(self, name: str, count: int) -> None:
         """Remove the one before the last of so many that were written under a name."""
-        if count > 1:
-            self._remove(name, count % _N_SLOTS)
+        self._remove(name, count % _N_SLOTS)
 
     def _remove(self, name: str, slot: int) -> None:
         try:

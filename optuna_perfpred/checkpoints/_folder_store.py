@@ -12,8 +12,6 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 if TYPE_CHECKING:
     from typing import BinaryIO
 
-_UNFINISHED = ".unfinished"
-
 
 class FolderStore:
     """An artifact store in a folder, in which a file is either whole or as it was before.
@@ -59,18 +57,17 @@ class FolderStore:
         self._unfinished(artifact_id).unlink(missing_ok=True)
 
     def sizes(self) -> dict[str, int]:
-        """Give the bytes of each whole file."""
+        """Give the bytes of each file, also of what is left of a write that did not end."""
         found = {}
         with os.scandir(self._path) as entries:
             for entry in entries:
                 # Another worker may remove it meanwhile.
                 with contextlib.suppress(FileNotFoundError):
-                    if not entry.name.endswith(_UNFINISHED):
-                        found[entry.name] = entry.stat().st_size
+                    found[entry.name] = entry.stat().st_size
         return found
 
     def _unfinished(self, artifact_id: str) -> Path:
-        return self._path / f"{artifact_id}{_UNFINISHED}"
+        return self._path / f"{artifact_id}.unfinished"
 
     def _sync_names(self) -> None:
         if os.name != "posix":  # Elsewhere folders cannot be opened.

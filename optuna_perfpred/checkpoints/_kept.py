@@ -91,7 +91,6 @@ def names_to_remove(
             in_use.update(names if sizes is None else names[:1])
             others += names
         else:
-            n_kept = keep  # The budget is spent, also for smaller ones.
             dropped += names
     removed = dict.fromkeys(dropped + others)
     if sizes is None:

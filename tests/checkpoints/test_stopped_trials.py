@@ -191,7 +191,7 @@ def test_a_worker_that_was_cut_off_does_not_take_the_checkpoint_away(tmp_path):
     continue_trial(study, 0)
     cut_off = study.ask()
     cut_off.suggest_float("x", 0.0, 1.0)
-    checkpoint = Checkpoint(cut_off, tmp_path)
+    checkpoint = Checkpoint(cut_off, tmp_path, keep=0)
     assert checkpoint.load() is not None
     died(study, cut_off)
     with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
@@ -216,6 +216,40 @@ def test_what_names_no_stopped_trial_begins_anew(tmp_path, value):
     assert str(caught[0].message).endswith(f"but is {value!r}")
     assert study.trials[2].intermediate_values == {}
     assert numbers_with_files(study, tmp_path) == [0]
+
+
+@pytest.mark.parametrize("state", [TrialState.COMPLETE, TrialState.FAIL, TrialState.RUNNING])
+def test_only_stopped_trials_are_continued(tmp_path, state):
+    study = optuna.create_study()
+    trial = study.ask()
+    Checkpoint(trial, tmp_path).save(b"state", 0)
+    if state.is_finished():
+        study.tell(trial, 0.0 if state == TrialState.COMPLETE else None, state)
+    continue_trial(study, 0)
+    with pytest.warns(UserWarning, match="must be the number of an earlier trial"):
+        assert Checkpoint(study.ask(), tmp_path).load() is None
+
+
+def test_stopped_trials_that_claim_to_continue_one_another(tmp_path):
+    study = optuna.create_study()
+    for other in (1, 0):
+        study.enqueue_trial({}, user_attrs={CONTINUES: other})
+    for trial in (study.ask(), study.ask()):
+        Checkpoint(trial, tmp_path).save(bytes([trial.number]), 0)
+        study.tell(trial, state=TrialState.PRUNED)
+    continue_trial(study, 1)
+    assert Checkpoint(study.ask(), tmp_path).load() == bytes([1])
+
+
+def test_nan_may_be_a_parameter(tmp_path):
+    study = optuna.create_study()
+    study.enqueue_trial({"x": math.nan})
+    trial = study.ask()
+    trial.suggest_categorical("x", [0.0, math.nan])
+    Checkpoint(trial, tmp_path).save(b"state", 0)
+    study.tell(trial, state=TrialState.PRUNED)
+    study.enqueue_trial({"x": float("nan")}, user_attrs={CONTINUES: 0})
+    assert Checkpoint(study.ask(), tmp_path).load() == b"state"
 
 
 @pytest.mark.parametrize("where", ["enqueued", "suggested"])
@@ -420,6 +454,13 @@ def test_an_artifact_store_has_a_budget_as_well(tmp_path):
     study = study_that_stops(dict.fromkeys(range(30), 2))
     study.optimize(Trainer(store, keep=3), n_trials=30)
     assert numbers_with_files(study, tmp_path) == [0, 1, 2]
+    trial = study.ask()  # One that is better takes the place of one that was stopped long ago.
+    with pytest.raises(optuna.TrialPruned), Checkpoint(trial, store, keep=3) as checkpoint:  # noqa: PT012
+        checkpoint.save(b"state", 0)
+        trial.report(-1.0, 0)
+        raise optuna.TrialPruned
+    study.tell(trial, state=TrialState.PRUNED)
+    assert numbers_with_files(study, tmp_path) == [0, 1, 30]
     study = study_that_stops({}, direction="maximize")  # The best are the last.
     study.optimize(Trainer(store, keep=3), n_trials=1)
     study.pruner = StopAfter(dict.fromkeys(range(30), 2))
@@ -464,6 +505,7 @@ def test_what_cannot_be_removed_does_not_end_the_trial(tmp_path):
 
 
 FULL = """
+import os
 import resource
 import sys
 
@@ -481,6 +523,7 @@ def objective(trial):
         for step in range(checkpoint.start, 6):
             trial.report(step, step)
             checkpoint.save(bytes(10 if step < 2 else 1_000_000), step)
+            print(os.listdir(sys.argv[1]))
         raise optuna.TrialPruned
 
 
@@ -494,7 +537,9 @@ def test_a_full_disk_keeps_the_last_whole_checkpoint(tmp_path):
     )
     assert ended.stderr.count("A checkpoint could not be saved: OSError(27") == 1
     assert "Trial 0 pruned" in ended.stderr
-    [path] = tmp_path.iterdir()  # And nothing of those that did not fit.
+    assert "-1" in ended.stdout
+    assert "unfinished" not in ended.stdout  # Nothing is left of those that did not fit.
+    [path] = tmp_path.iterdir()
     assert path.stat().st_size < 1000
 
 
