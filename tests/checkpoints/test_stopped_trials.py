@@ -200,6 +200,16 @@ def test_a_worker_that_was_cut_off_does_not_take_the_checkpoint_away(tmp_path):
     assert go_on(study, tmp_path).state == TrialState.COMPLETE
 
 
+def test_a_trial_that_another_process_failed_keeps_its_checkpoint(tmp_path):
+    study = optuna.create_study()
+    trial = study.ask()
+    with pytest.raises(optuna.TrialPruned), Checkpoint(trial, tmp_path, keep=0) as checkpoint:  # noqa: PT012
+        checkpoint.save(b"state", 0)
+        study.tell(trial.number, state=TrialState.FAIL)
+        raise optuna.TrialPruned
+    assert numbers_with_files(study, tmp_path) == [0]
+
+
 @pytest.mark.parametrize(
     "value",
     [1, 2, 7, -1, 10**30, "0", 0.0, True, False, [0], {"number": 0}],
