@@ -22,8 +22,8 @@ from sklearn.model_selection import train_test_split
 import torch
 from torch import nn
 
+from optuna_perfpred import Checkpoint
 from optuna_perfpred import PerformancePredictionPruner
-from optuna_perfpred.distributed import Checkpoint
 
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -68,9 +68,10 @@ def main() -> None:
             nn.Linear(64, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, 10)
         ).to(DEVICE)
         optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate)
-        # It removes the files when the trial is complete or pruned, but not when it fails.
+        # It removes the files when the trial is complete, but not when it fails.
         with Checkpoint(trial, args.checkpoints) as checkpoint:
-            start, state, accuracy = checkpoint.load()
+            state = checkpoint.load()
+            start, accuracy = checkpoint.start, checkpoint.value
             if state is not None:
                 network.load_state_dict(state["network"])
                 optimizer.load_state_dict(state["optimizer"])
@@ -80,16 +81,16 @@ def main() -> None:
                 train_one_epoch(network, optimizer)
                 accuracy = evaluate(network)
                 trial.report(accuracy, epoch)
-                if trial.should_prune():
-                    raise optuna.TrialPruned
                 checkpoint.save(
-                    epoch,
                     {
                         "network": network.state_dict(),
                         "optimizer": optimizer.state_dict(),
                         "generator": torch.get_rng_state(),
                     },
+                    epoch,
                 )
+                if trial.should_prune():
+                    raise optuna.TrialPruned
                 print(f"Trial {trial.number}, epoch {epoch}: {accuracy:.4f}", flush=True)
         return accuracy
 
@@ -115,6 +116,7 @@ def main() -> None:
             study.stop()
 
     study.optimize(objective, callbacks=[stop_at_the_end])
+    Checkpoint.clear(study, args.checkpoints)  # Stopped trials have kept theirs.
 
     n_died = len(study.get_trials(states=[TrialState.FAIL]))
     print(f"\nBest accuracy {study.best_value:.4f}, trial {study.best_trial.number}")

@@ -1,5 +1,6 @@
 """Stop Optuna trials by their predicted final performance, and search architectures."""
 
+from optuna_perfpred.checkpoints import Checkpoint
 from optuna_perfpred.explanation import explain
 from optuna_perfpred.explanation import Explanation
 from optuna_perfpred.nas import ConvNetSpace
@@ -22,6 +23,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BayesianCurveNetwork",
+    "Checkpoint",
     "ConvNetSpace",
     "CurvePredictor",
     "Explanation",

@@ -8,10 +8,10 @@ from optuna.pruners import MedianPruner
 from optuna.trial import TrialState
 import pytest
 
+from optuna_perfpred import Checkpoint
 from optuna_perfpred import FastHyperbandPruner
 from optuna_perfpred import LastSeenValue
 from optuna_perfpred import PerformancePredictionPruner
-from optuna_perfpred.distributed import Checkpoint
 from tests.pruners.studies import accuracy_curve
 from tests.pruners.studies import AlwaysPruner
 from tests.pruners.studies import DECISION_ATTRS
@@ -58,7 +58,8 @@ class Attempt:
         self.asked = {}
         self.state = TrialState.COMPLETE
         checkpoint = Checkpoint(self.trial, store)
-        for step in range(checkpoint.load().start, len(curve)):
+        checkpoint.load()
+        for step in range(checkpoint.start, len(curve)):
             self.trial.report(curve[step], step)
             self.asked[step] = self.trial.should_prune()
             if step == dies_after:
@@ -68,7 +69,7 @@ class Attempt:
                 self.state = TrialState.PRUNED
                 break
             if step % EVERY == 0:
-                checkpoint.save(step, b"state")
+                checkpoint.save(b"state", step)
         checkpoint.remove()
         values = curve[-1] if self.state == TrialState.COMPLETE else None
         study.tell(self.trial, values, self.state)

@@ -10,12 +10,13 @@ from optuna.trial import TrialState
 import pytest
 import torch
 
-from optuna_perfpred.distributed import Checkpoint
-from tests.distributed.resuming import begin_and_die
-from tests.distributed.resuming import files
-from tests.distributed.resuming import go_on
-from tests.distributed.resuming import N_STEPS
-from tests.distributed.resuming import value_at
+from optuna_perfpred import Checkpoint
+from tests.checkpoints.resuming import begin_and_die
+from tests.checkpoints.resuming import files
+from tests.checkpoints.resuming import go_on
+from tests.checkpoints.resuming import loaded
+from tests.checkpoints.resuming import N_STEPS
+from tests.checkpoints.resuming import value_at
 from tests.retries import died
 
 
@@ -45,7 +46,7 @@ def test_the_checkpoint_before_a_damaged_one_is_used(tmp_path, how):
     damage(latest, how)
     trial = study.ask()
     with pytest.warns(UserWarning, match="left out"):
-        assert Checkpoint(trial, tmp_path).load() == (4, bytes(range(4)), value_at(3))
+        assert loaded(trial, tmp_path) == (4, bytes(range(4)), value_at(3))
     assert study.trials[1].intermediate_values == {step: value_at(step) for step in range(4)}
 
 
@@ -108,9 +109,9 @@ def test_a_stored_name_does_not_lead_out_of_the_folder(tmp_path):
     (tmp_path / "secret-0").write_bytes(b"secret")
     study = optuna.create_study()
     for names in (["../secret"], "../secret", [["../secret"]], [None], {"../secret": 1}):
-        study.enqueue_trial({}, user_attrs={"perfpred:checkpoint": names})
+        study.enqueue_trial({}, user_attrs={"perfpred:checkpoint_names": names})
         with Checkpoint(study.ask(), tmp_path / "checkpoints") as checkpoint:
-            assert checkpoint.load().state is None
+            assert checkpoint.load() is None
     assert (tmp_path / "secret-0").exists()
 
 
@@ -124,8 +125,8 @@ def test_nothing_is_unpickled(tmp_path, capsys):
     trial = study.ask()
     checkpoint = Checkpoint(trial, tmp_path)
     with pytest.raises(ValueError, match="without unpickling"):
-        checkpoint.save(0, {"model": Exploit()})
-    checkpoint.save(0, {"epoch": 0})
+        checkpoint.save({"model": Exploit()}, 0)
+    checkpoint.save({"epoch": 0}, 0)
     [path] = files(tmp_path)
     content = path.read_bytes()
     # An attacker can make the hash right.
@@ -135,7 +136,7 @@ def test_nothing_is_unpickled(tmp_path, capsys):
     path.write_bytes(content[:16] + hashlib.sha256(body).digest() + body)
     died(study, trial)
     with pytest.warns(UserWarning, match="could not be decoded|begins anew"):
-        assert Checkpoint(study.ask(), tmp_path).load().state is None
+        assert Checkpoint(study.ask(), tmp_path).load() is None
     assert "PERFPRED_EXPLOIT" not in capsys.readouterr().out
     torch.load(tmp_path / "exploit", weights_only=False)  # It would have worked.
     assert "PERFPRED_EXPLOIT" in capsys.readouterr().out

@@ -9,7 +9,8 @@ from typing import Any
 
 
 # The hash of all that follows it comes after the magic bytes.
-_MAGIC = b"perfpred-ckpt-1\n"
+_FORMAT = b"perfpred-ckpt-"
+_MAGIC = _FORMAT + b"1\n"
 _START = len(_MAGIC) + hashlib.sha256().digest_size
 _BYTES = "bytes"
 _TORCH = "torch"
@@ -79,10 +80,7 @@ def pack(number: int, step: int, state: Any, *, verify: bool) -> io.BytesIO:
     if kind == _BYTES:
         file.write(state)
     else:
-        content = io.BytesIO()
-        _torch().save(state, content)
-        if verify:
-            _check_tensors(content)
+        content = _saved_tensors(state, verify=verify)
         file.write(content.getbuffer())
     with file.getbuffer() as view:
         view[len(_MAGIC) : _START] = hashlib.sha256(view[_START:]).digest()
@@ -97,6 +95,8 @@ def unpack(content: bytes) -> SavedState:
         DamagedError:
             If the content is not that of a whole checkpoint.
     """
+    if content.startswith(_FORMAT) and not content.startswith(_MAGIC):
+        raise DamagedError("it is of another version of optuna_perfpred")
     digest = content[len(_MAGIC) : _START]
     is_whole = hashlib.sha256(memoryview(content)[_START:]).digest() == digest
     if not content.startswith(_MAGIC) or not is_whole:
@@ -108,16 +108,23 @@ def unpack(content: bytes) -> SavedState:
     )
 
 
-def _check_tensors(content: io.BytesIO) -> None:
-    content.seek(0)
+def _saved_tensors(state: Any, *, verify: bool) -> io.BytesIO:
+    torch = _torch()
+    content = io.BytesIO()
     try:
-        _load_tensors(content)
+        torch.save(state, content)
+        if verify:
+            content.seek(0)
+            _load_tensors(content)
+    except MemoryError:
+        raise
     except Exception as error:
         cause = str(error).splitlines() or [type(error).__name__]
         raise ValueError(
             "`state` must be bytes, or tensors, numbers, strings, lists and dictionaries of them, "
             f"because nothing else is read without unpickling, but: {cause[0]}"
         ) from error
+    return content
 
 
 def _load_tensors(content: io.BytesIO) -> Any:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 import shutil
@@ -39,17 +40,31 @@ class FolderStore:
         """Write a file, or leave it as it was if that fails."""
         # Always the same name, so that what a dead process left is written over or removed.
         unfinished = self._unfinished(artifact_id)
-        with unfinished.open("wb") as file:
-            shutil.copyfileobj(content_body, file)
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(self._path / artifact_id)
+        try:
+            with unfinished.open("wb") as file:
+                shutil.copyfileobj(content_body, file)
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(self._path / artifact_id)
+        except OSError:
+            unfinished.unlink(missing_ok=True)  # A full disk is not to stay full because of it.
+            raise
         self._sync_names()
 
     def remove(self, artifact_id: str) -> None:
         """Remove a file, and what is left of a write that did not end."""
         (self._path / artifact_id).unlink(missing_ok=True)
         self._unfinished(artifact_id).unlink(missing_ok=True)
+
+    def sizes(self) -> dict[str, int]:
+        """Give the bytes of each file, also of what is left of a write that did not end."""
+        found = {}
+        with os.scandir(self._path) as entries:
+            for entry in entries:
+                # Another worker may remove it meanwhile.
+                with contextlib.suppress(FileNotFoundError):
+                    found[entry.name] = entry.stat().st_size
+        return found
 
     def _unfinished(self, artifact_id: str) -> Path:
         return self._path / f"{artifact_id}.unfinished"

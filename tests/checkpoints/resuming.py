@@ -5,7 +5,7 @@ from __future__ import annotations
 import optuna
 import pytest
 
-from optuna_perfpred.distributed import Checkpoint
+from optuna_perfpred import Checkpoint
 from tests.retries import died
 
 
@@ -24,9 +24,9 @@ def train(trial, store, *, dies_after=None, attempt=0, every=1):
     """An objective whose state is the steps it was trained for."""
     trial.suggest_float("x", 0.0, 1.0)
     with Checkpoint(trial, store) as checkpoint:
-        start, state, value = checkpoint.load()
-        trained = list(state or b"")
-        for step in range(start, N_STEPS):
+        trained = list(checkpoint.load() or b"")
+        value = checkpoint.value
+        for step in range(checkpoint.start, N_STEPS):
             trained.append(step)
             value = value_at(step, attempt)
             trial.report(value, step)
@@ -35,9 +35,16 @@ def train(trial, store, *, dies_after=None, attempt=0, every=1):
             if step == dies_after:
                 raise Death
             if step % every == 0:
-                checkpoint.save(step, bytes(trained))
+                checkpoint.save(bytes(trained), step)
         assert trained == list(range(N_STEPS))
     return value
+
+
+def loaded(trial, store):
+    """Where a trial begins, with which state, and the last value before."""
+    checkpoint = Checkpoint(trial, store)
+    state = checkpoint.load()
+    return checkpoint.start, state, checkpoint.value
 
 
 def begin_and_die(study, store, *, inherit=False, **kwargs):
