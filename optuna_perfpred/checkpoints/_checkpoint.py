@@ -15,13 +15,14 @@ from optuna.trial import TrialState
 from optuna_perfpred._arguments import check_at_least
 from optuna_perfpred.checkpoints._checkpoint_file import pack
 from optuna_perfpred.checkpoints._checkpoint_files import CheckpointFiles
-from optuna_perfpred.checkpoints._continued import CONTINUES
-from optuna_perfpred.checkpoints._continued import have_same_params
-from optuna_perfpred.checkpoints._continued import NAMES
-from optuna_perfpred.checkpoints._continued import names_in
-from optuna_perfpred.checkpoints._continued import names_in_reach
-from optuna_perfpred.checkpoints._continued import stopped_before
 from optuna_perfpred.checkpoints._kept import names_to_remove
+from optuna_perfpred.checkpoints._names import NAMES
+from optuna_perfpred.checkpoints._names import names_in
+from optuna_perfpred.checkpoints._names import names_in_reach
+from optuna_perfpred.history import CHECKPOINT
+from optuna_perfpred.history import CONTINUES
+from optuna_perfpred.history import have_same_params
+from optuna_perfpred.history import stopped_before
 
 
 if TYPE_CHECKING:
@@ -33,9 +34,6 @@ if TYPE_CHECKING:
 
     from optuna_perfpred.checkpoints._checkpoint_file import SavedState
 
-
-# Tells the pruner that to continue a stopped trial costs no more than what is left of it.
-_KEEPS_CHECKPOINTS = "perfpred:checkpoint"
 
 _logger = logging.getLogger(__name__)
 
@@ -350,7 +348,7 @@ class Checkpoint:
         # Until something is saved under it, the trial may have to go on from the last one.
         kept = names[:1] if self._loaded_name is None else [self._loaded_name]
         trial.set_user_attr(NAMES, [name, *kept])
-        trial.set_user_attr(_KEEPS_CHECKPOINTS, True)
+        trial.set_user_attr(CHECKPOINT, True)
         self._files.remove(other for other in names if other not in kept)
         return name
 

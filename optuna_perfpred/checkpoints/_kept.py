@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from optuna_perfpred.checkpoints._continued import names_in_reach
-from optuna_perfpred.checkpoints._continued import stopped_before
+from optuna_perfpred.checkpoints._names import names_in_reach
+from optuna_perfpred.history import stopped_before
 from optuna_perfpred.pruners._assessment import PREDICTED_VALUE
 from optuna_perfpred.pruners._retries import retried_numbers
 

@@ -1,14 +1,17 @@
 """A study as arrays: each finished trial is read once, its curve and its configuration encoded."""
 
+from optuna_perfpred.history._continued import CHECKPOINT
+from optuna_perfpred.history._continued import continued_number
+from optuna_perfpred.history._continued import CONTINUES
+from optuna_perfpred.history._continued import find_trial
+from optuna_perfpred.history._continued import have_same_params
+from optuna_perfpred.history._continued import stopped_before
+from optuna_perfpred.history._continued import stopped_trial
 from optuna_perfpred.history._encoding import ConfigurationEncoder
-from optuna_perfpred.history._finished_trials import find_trial
 from optuna_perfpred.history._finished_trials import FinishedTrials
 from optuna_perfpred.history._finished_trials import FinishedTrialsReader
-from optuna_perfpred.history._finished_trials import stopped_trial
 from optuna_perfpred.history._per_study import PerStudy
 from optuna_perfpred.history._records import Configuration
-from optuna_perfpred.history._records import continued_number
-from optuna_perfpred.history._records import CONTINUES
 from optuna_perfpred.history._records import CurveRecord
 from optuna_perfpred.history._records import identify
 from optuna_perfpred.history._records import Identity
@@ -21,6 +24,7 @@ from optuna_perfpred.history._training_set import TrainingSet
 
 
 __all__ = [
+    "CHECKPOINT",
     "CONTINUES",
     "LAYER_PARAMETER",
     "Configuration",
@@ -34,9 +38,11 @@ __all__ = [
     "TrainingSet",
     "continued_number",
     "find_trial",
+    "have_same_params",
     "identify",
     "read_configuration",
     "read_curve",
     "read_record",
+    "stopped_before",
     "stopped_trial",
 ]

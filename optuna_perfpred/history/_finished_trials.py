@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
-from optuna_perfpred.history._records import continued_number
 from optuna_perfpred.history._records import identify
 from optuna_perfpred.history._study_history import StudyHistory
 
@@ -185,36 +184,6 @@ class FinishedTrialsReader:
         self._completed = StudyHistory(self._feature_attrs)
         self._pruned = StudyHistory(self._feature_attrs)
         self._finished = FinishedTrials()
-
-
-def stopped_trial(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
-    """Give the stopped trial that a trial goes on with.
-
-    Args:
-        trial:
-            The trial.
-        trials:
-            All trials of its study, by ascending number.
-
-    Returns:
-        The stopped trial; :obj:`None` if the trial goes on with none, or what its user attribute
-        names was not stopped or has other parameters: anybody may have written it.
-    """
-    number = continued_number(trial)
-    if number is None:
-        return None
-    stopped = find_trial(trials, number)
-    if stopped is None or stopped.state != TrialState.PRUNED:
-        return None
-    # The objective may ask for others by now, or for some of them later.
-    common = trial.params.keys() & stopped.params.keys()
-    return stopped if all(trial.params[n] == stopped.params[n] for n in common) else None
-
-
-def find_trial(trials: Sequence[FrozenTrial], number: int) -> FrozenTrial | None:
-    """Find a trial by its number among trials by ascending number."""
-    at = bisect.bisect_left(trials, number, key=lambda trial: trial.number)
-    return trials[at] if at < len(trials) and trials[at].number == number else None
 
 
 class _Unread:

@@ -12,6 +12,8 @@ from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
 
+from optuna_perfpred.history._continued import continued_number
+
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,9 +34,6 @@ Identity = tuple[int, "datetime | None"]
 
 LAYER_PARAMETER = re.compile(r"layer_(\d+)\[.*\]")
 """Names of the parameters that choose a network's layers, see :mod:`optuna_perfpred.nas`."""
-
-CONTINUES = "perfpred:continues"
-"""A user attribute: the number of the stopped trial that this one goes on with."""
 
 _ARCHITECTURE_ATTRS = ("num_layers", "num_weights")
 
@@ -102,23 +101,6 @@ def identify(trial: FrozenTrial | Trial) -> Identity:
         Its identifier and the time at which it was started.
     """
     return trial._trial_id, trial.datetime_start
-
-
-def continued_number(trial: FrozenTrial | Trial) -> int | None:
-    """Give the number of the stopped trial that a trial goes on with, if it does.
-
-    Args:
-        trial:
-            A trial in any state.
-
-    Returns:
-        The number, less than the trial's own, or :obj:`None`. Whether there is such a trial, and
-        whether it was stopped, is not looked at.
-    """
-    number = trial.user_attrs.get(CONTINUES)
-    if isinstance(number, bool) or not isinstance(number, int):
-        return None
-    return number if 0 <= number < trial.number else None
 
 
 def read_record(trial: FrozenTrial, feature_attrs: Sequence[str] = ()) -> CurveRecord:

@@ -18,6 +18,7 @@ from optuna_perfpred._arguments import check_at_least
 from optuna_perfpred.forecasts import StoppingRule
 from optuna_perfpred.forecasts import StudyForecast
 from optuna_perfpred.forecasts import StudySettings
+from optuna_perfpred.history import CHECKPOINT
 from optuna_perfpred.history import continued_number
 from optuna_perfpred.history import FinishedTrials
 from optuna_perfpred.history import FinishedTrialsReader
@@ -37,7 +38,6 @@ from optuna_perfpred.pruners._decisions import Decisions
 from optuna_perfpred.pruners._forecast_assessor import ForecastAssessor
 from optuna_perfpred.pruners._retries import original_number
 from optuna_perfpred.pruners._rule_assessor import RuleAssessor
-from optuna_perfpred.pruners._second_chance import CHECKPOINT
 from optuna_perfpred.pruners._second_chance import first_to_go_on
 from optuna_perfpred.pruners._second_chance import SecondChances
 from optuna_perfpred.pruners._warn_once import WarnOnce

@@ -1,5 +1,3 @@
-"""Second chances: stopped trials are gone on with once they are worth more than new ones."""
-
 from __future__ import annotations
 
 import logging
@@ -28,9 +26,6 @@ if TYPE_CHECKING:
 
 
 _logger = logging.getLogger(__name__)
-
-CHECKPOINT = "perfpred:checkpoint"
-"""A user attribute that is true if the objective keeps checkpoints of the trial."""
 
 
 class Chance(NamedTuple):
