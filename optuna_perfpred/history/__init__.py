@@ -5,6 +5,7 @@ from optuna_perfpred.history._continued import continued_number
 from optuna_perfpred.history._continued import CONTINUES
 from optuna_perfpred.history._continued import find_trial
 from optuna_perfpred.history._continued import have_same_params
+from optuna_perfpred.history._continued import SECOND_CHANCE
 from optuna_perfpred.history._continued import stopped_before
 from optuna_perfpred.history._continued import stopped_trial
 from optuna_perfpred.history._encoding import ConfigurationEncoder
@@ -27,6 +28,7 @@ __all__ = [
     "CHECKPOINT",
     "CONTINUES",
     "LAYER_PARAMETER",
+    "SECOND_CHANCE",
     "Configuration",
     "ConfigurationEncoder",
     "CurveRecord",

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 CONTINUES = "perfpred:continues"
 """A user attribute: the number of the stopped trial that a trial goes on with."""
 
+SECOND_CHANCE = "perfpred:second_chance"
+"""A user attribute: a sentence that tells why a trial goes on with a stopped one."""
+
 CHECKPOINT = "perfpred:checkpoint"
 """A user attribute: true if the objective keeps checkpoints of the trial."""
 

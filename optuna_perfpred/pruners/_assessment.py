@@ -69,7 +69,7 @@ class Assessment:
         return (
             f"At step {self.step} it is predicted to end at {self.predicted_value:.4g} "
             f"± {self.predicted_std:.2g}; its chance to beat {self._to_beat} is "
-            f"{_percent(self.probability)}."
+            f"{percent(self.probability)}."
         )
 
     @property
@@ -99,7 +99,7 @@ class RelativeAssessment(Assessment):
         """The assessment in one sentence."""
         return (
             f"At step {self.step} its chance to beat {self._to_beat} is "
-            f"{_percent(self.probability_of_beating_best)}: for each step still to train, "
+            f"{percent(self.probability_of_beating_best)}: for each step still to train, "
             f"{self.relative_chance:.2g} times that of a new trial (it is predicted to end at "
             f"{self.predicted_value:.4g} ± {self.predicted_std:.2g})."
         )
@@ -134,11 +134,12 @@ class PeerAssessment(Assessment):
         return (
             f"At step {self.step} it is {self.rank}{_ordinal_suffix(self.rank)} of the "
             f"{self.n_peers} trials that have come as far, of which none is complete: its chance "
-            f"to end as the best of them is {_percent(self.probability_of_beating_best)}."
+            f"to end as the best of them is {percent(self.probability_of_beating_best)}."
         )
 
 
-def _percent(probability: float) -> str:
+def percent(probability: float) -> str:
+    """Tell a probability in per cent."""
     percent = 100.0 * probability
     if percent < 0.01:
         return "less than 0.01 %"

@@ -5,13 +5,16 @@ from typing import NamedTuple
 from typing import TYPE_CHECKING
 
 import numpy as np
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from optuna_perfpred.forecasts import Curve
 from optuna_perfpred.history import continued_number
 from optuna_perfpred.history import CONTINUES
 from optuna_perfpred.history import find_trial
+from optuna_perfpred.history import SECOND_CHANCE
 from optuna_perfpred.history import stopped_trial
+from optuna_perfpred.pruners._assessment import percent
 
 
 if TYPE_CHECKING:
@@ -47,6 +50,16 @@ class Chance(NamedTuple):
     worth: float
     probability: float
     to_beat: float
+
+    @property
+    def reason(self) -> str:
+        """The chance in one sentence."""
+        return (
+            f"It goes on with trial {self.trial.number}, stopped at step {self.trial.last_step}: "
+            f"its chance to beat {self.to_beat:.4g}, the best value so far, is "
+            f"{percent(self.probability)} now, for each step that it costs {self.worth:.2g} times "
+            "that of a new trial."
+        )
 
 
 class SecondChances:
@@ -112,7 +125,8 @@ class SecondChances:
         """Enqueue the stopped trials that are worth more than new ones, if it was not done yet.
 
         As many as there are trials that run, less those that wait already: so many workers ask
-        for a trial before the next one ends.
+        for a trial before the next one ends. With SQLite only as long as one trial runs: Optuna
+        may give a waiting trial to two workers there, as SQLite does not lock a row.
 
         Args:
             study:
@@ -126,6 +140,8 @@ class SecondChances:
             return
         self._looked_at = finished
         n_running = sum(trial.state == TrialState.RUNNING for trial in trials)
+        if n_running > 1 and _is_sqlite(study):
+            return
         n_waiting = sum(
             trial.state == TrialState.WAITING and continued_number(trial) is not None
             for trial in trials
@@ -152,7 +168,8 @@ def go_on_with(study: Study, chance: Chance) -> None:
             The stopped trial, and what it is worth.
     """
     number = chance.trial.number
-    study.enqueue_trial(chance.trial.params, user_attrs={CONTINUES: number})
+    attributes = {CONTINUES: number, SECOND_CHANCE: chance.reason}
+    study.enqueue_trial(chance.trial.params, user_attrs=attributes)
     added = [t for t in study.get_trials(deepcopy=False) if continued_number(t) == number]
     for trial in added[1:]:
         # Only one of all gets a waiting trial to run.
@@ -160,15 +177,7 @@ def go_on_with(study: Study, chance: Chance) -> None:
             trial._trial_id, TrialState.RUNNING
         ):
             study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-    _logger.info(
-        "Trial %d, stopped at step %s, goes on: its chance to beat %.4g is %.2g now, for each "
-        "step that it costs %.2g times that of a new trial.",
-        number,
-        chance.trial.last_step,
-        chance.to_beat,
-        chance.probability,
-        chance.worth,
-    )
+    _logger.info("A trial waits. %s", chance.reason)
 
 
 def first_to_go_on(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> int | None:
@@ -192,6 +201,12 @@ def first_to_go_on(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> int | N
         if continued_number(other) == number and other.state != TrialState.FAIL:
             return other.number
     return None
+
+
+def _is_sqlite(study: Study) -> bool:
+    storage = study._storage
+    storage = getattr(storage, "_backend", storage)  # Optuna puts a cache before a database.
+    return isinstance(storage, RDBStorage) and storage.engine.dialect.name == "sqlite"
 
 
 def _went_on(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> bool:
