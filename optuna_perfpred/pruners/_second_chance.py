@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import NamedTuple
 from typing import TYPE_CHECKING
 
 import numpy as np
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
@@ -172,11 +174,12 @@ def go_on_with(study: Study, chance: Chance) -> None:
     study.enqueue_trial(chance.trial.params, user_attrs=attributes)
     added = [t for t in study.get_trials(deepcopy=False) if continued_number(t) == number]
     for trial in added[1:]:
-        # Only one of all gets a waiting trial to run.
-        if trial.state == TrialState.WAITING and study._storage.set_trial_state_values(
-            trial._trial_id, TrialState.RUNNING
-        ):
-            study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+        # Only one of all gets a waiting trial to run; another may have taken it back already.
+        with contextlib.suppress(UpdateFinishedTrialError):
+            if trial.state == TrialState.WAITING and study._storage.set_trial_state_values(
+                trial._trial_id, TrialState.RUNNING
+            ):
+                study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
     _logger.info("A trial waits. %s", chance.reason)
 
 
