@@ -82,6 +82,9 @@ class PerformancePredictionPruner(BasePruner):
     performance prediction of Baker et al., "Accelerating Neural Architecture Search using
     Performance Prediction", `arXiv:1705.10823 <https://arxiv.org/abs/1705.10823>`__, section 4.
 
+    A stopped trial is not lost: it is assessed again as the study learns, and goes on once it is
+    worth more than a new trial, see ``second_chance``.
+
     It suits every single-objective study: either direction, any storage, any parameters, also
     conditional ones, and curves with different, irregular or missing steps. It never prunes
     before it can forecast, never raises into an objective (what fails is warned of once), and
@@ -152,7 +155,7 @@ class PerformancePredictionPruner(BasePruner):
             Between 0 and 1; the larger, the more careful. With a stopping rule, a trial is pruned
             if the next best value will come from new trials rather than from it with at least this
             probability, both trained for the same number of steps: at 0.5 the steps go where they
-            are worth more. If :obj:`None`, it follows the study: 0.95 after the first trial, 0.8
+            are worth more. If :obj:`None`, it follows the study: 0.78 after the first trial, 0.6
             after ten, 0.5 after 100, and less where the sampler's proposals have become better
             since the study began. With a predictor, Δ of the paper: a trial is pruned if it will
             fail to beat the reference with at least this probability; if :obj:`None`, 0.99, so
@@ -191,6 +194,19 @@ class PerformancePredictionPruner(BasePruner):
         seed:
             Seed of the choice of audited trials. If :obj:`None`, a hash of the study's name, so
             that the choice is the same in every process.
+        second_chance:
+            What becomes of stopped trials that are worth more than new ones by now, for each step
+            that going on costs. With a stopping rule, whenever a trial has ended, they are
+            assessed again, and the best ones are enqueued: the next ``ask`` gets a new trial with
+            the parameters of the stopped one, whose number is its user attribute
+            ``perfpred:continues``, and ``perfpred:second_chance`` tells why. ``"retrain"``: it is
+            trained from its first step, and what was trained before decides nothing again;
+            ``"checkpoint"``: it goes on where it was stopped, as
+            :class:`~optuna_perfpred.Checkpoint` does, so that only what is left is the price.
+            ``"auto"``, the default: ``"checkpoint"`` for the trials that have saved one, else
+            ``"retrain"``, which finds more for the same number of steps as well. ``"never"``: what
+            is stopped stays so. A trial goes on once at most, whoever asks. Not while several
+            trials run in SQLite, which may give a waiting trial to two workers.
 
     Raises:
         ValueError:
@@ -263,7 +279,7 @@ class PerformancePredictionPruner(BasePruner):
         self._wrapped_pruner = wrapped_pruner
         self._shadow = shadow
         self._seed = seed
-        self._second_chance = second_chance
+        self.second_chance = second_chance
         self._forget()
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
@@ -378,15 +394,15 @@ class PerformancePredictionPruner(BasePruner):
             self._warn_once("No stopped trial could be gone on with", error)
 
     def _keeps_checkpoint(self, trial: FrozenTrial) -> bool:
-        if self._second_chance == "auto":
+        if self.second_chance == "auto":
             return trial.user_attrs.get(CHECKPOINT) is True
-        return self._second_chance == "checkpoint"
+        return self.second_chance == "checkpoint"
 
     @property
     def _gives_second_chances(self) -> bool:
         # A predictor that learns from one study alone tells nothing of chances per step.
         return (
-            self._second_chance != "never"
+            self.second_chance != "never"
             and not self._shadow
             and isinstance(self._predictor, StoppingRule)
         )

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
+# In multiples of a new trial's worth.
+_LEAST_WORTH = 1.0
+
 
 class Chance(NamedTuple):
     """What a stopped trial is worth by now.
@@ -152,7 +155,7 @@ class SecondChances:
         if n <= 0:
             return
         for chance in self.of(finished, trials)[:n]:
-            if chance.worth > 1.0:
+            if chance.worth > _LEAST_WORTH:
                 go_on_with(study, chance)
 
 

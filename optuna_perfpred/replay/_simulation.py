@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 from dataclasses import dataclass
 import heapq
+import itertools
 import logging
 import math
 import time
@@ -17,6 +18,7 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import Trial
 from optuna.trial import TrialState
 
+from optuna_perfpred.history import continued_number
 from optuna_perfpred.pruners._assessment import PREDICTED_STD
 from optuna_perfpred.pruners._assessment import PREDICTED_VALUE
 from optuna_perfpred.pruners._assessment import PROBABILITY_OF_BEATING_BEST
@@ -61,6 +63,8 @@ class _Running:
     recorded: RecordedTrial
     trial: Trial
     n_reports: int = 0
+    # Trained by the trials that it goes on with, less what it need not train again.
+    steps_before: int = 0
 
 
 class Simulation:
@@ -70,7 +74,9 @@ class Simulation:
     the training. Workers are entries of a queue of events: each takes the next trial of the draw
     as soon as it has finished one, and a step of a trial takes the trial's ``step_time``. What
     happens at the same moment happens in the order of the draw, so that a simulation is
-    reproducible. With one worker it is the ordinary loop over trials and steps.
+    reproducible. With one worker it is the ordinary loop over trials and steps. A trial that the
+    pruner has go on with a stopped one comes before the next of the draw; it is trained from its
+    first step again, unless the pruner says that there are checkpoints.
 
     Args:
         recording:
@@ -100,6 +106,9 @@ class Simulation:
         copied = copy.deepcopy(pruner)
         self._study = _create_study(study_name, recording, copied)
         self._assessor = copied if isinstance(copied, AssessingPruner) else None
+        self._keeps_checkpoints = getattr(copied, "second_chance", None) == "checkpoint"
+        # By their numbers in the study: the place in the draw, and the training.
+        self._ended: dict[int, tuple[int, _Running]] = {}
         self._best_score = -math.inf
         self._steps_trained = 0
         self._pruner_seconds = 0.0
@@ -141,6 +150,7 @@ class Simulation:
                 heapq.heapreplace(queue, (later, index, running))
                 continue
             heapq.heappop(queue)
+            self._ended[running.trial.number] = index, running
             replayed[index] = self._describe(running, state, now, repeat)
             if state == TrialState.COMPLETE:
                 self._best_score = max(self._best_score, running.recorded.score)
@@ -167,6 +177,8 @@ class Simulation:
         queue: list[tuple[float, int, _Running]],
         now: float,
     ) -> None:
+        if self._continue_stopped(queue, now):
+            return
         index, position = next(draw, (None, None))
         if index is None or position is None:
             return
@@ -177,6 +189,26 @@ class Simulation:
         )
         running = _Running(recorded, Trial(self._study, trial_id))
         heapq.heappush(queue, (now + recorded.step_time, index, running))
+
+    def _continue_stopped(self, queue: list[tuple[float, int, _Running]], now: float) -> bool:
+        waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        number = continued_number(waiting[0]) if waiting else None
+        if number is None:
+            return False
+        index, stopped = self._ended[number]
+        template = stopped.recorded.template()
+        running = _Running(stopped.recorded, self._study.ask(template.distributions))
+        for name, value in template.user_attrs.items():
+            running.trial.set_user_attr(name, value)
+        running.steps_before = stopped.steps_before + stopped.n_reports
+        if self._keeps_checkpoints:
+            running.n_reports = stopped.n_reports
+            running.steps_before -= stopped.n_reports
+            reported = zip(stopped.recorded.steps, stopped.recorded.values, strict=True)
+            for step, value in itertools.islice(reported, stopped.n_reports):
+                running.trial.report(value, step)
+        heapq.heappush(queue, (now + stopped.recorded.step_time, index, running))
+        return True
 
     def _train_one_step(self, running: _Running) -> TrialState:
         recorded, trial = running.recorded, running.trial
@@ -220,7 +252,7 @@ class Simulation:
             number=recorded.source.number,
             state=state,
             n_steps=len(recorded.steps),
-            steps_trained=n_reports,
+            steps_trained=running.steps_before + n_reports,
             step=recorded.steps[n_reports - 1] if n_reports > 0 else None,
             value=recorded.value,
             feasible=recorded.feasible,

@@ -30,12 +30,16 @@ pytestmark = [
 EVERY = 3  # Steps from one checkpoint to the next.
 
 PRUNERS = {
-    "ours": PerformancePredictionPruner,
+    # A second chance would come between a trial and its retry.
+    "ours": lambda: PerformancePredictionPruner(second_chance="never"),
     "ours with a predictor": lambda: PerformancePredictionPruner(
         LastSeenValue(), confidence=0.8, n_startup_trials=5
     ),
     "ours at some steps": lambda: PerformancePredictionPruner(
-        n_warmup_steps=2, interval_steps=4, wrapped_pruner=MedianPruner(n_startup_trials=2)
+        n_warmup_steps=2,
+        interval_steps=4,
+        wrapped_pruner=MedianPruner(n_startup_trials=2),
+        second_chance="never",
     ),
     # One bracket with one rung, so that nothing depends on the trials' numbers.
     "f-Hyperband": lambda: FastHyperbandPruner(8, N_STEPS, 3),

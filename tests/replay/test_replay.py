@@ -398,3 +398,33 @@ def test_a_wide_study_of_categories_is_replayed():
             )
         )
     assert replay(study, PerformancePredictionPruner()).best_kept == 1.0
+
+
+@pytest.mark.parametrize("second_chance", ["retrain", "checkpoint"])
+def test_a_trial_that_was_stopped_and_went_on_is_one_trial(second_chance):
+    """Late trials, which begin worse and end better, are stopped until they are known to win."""
+    rng = np.random.default_rng(0)
+    study = optuna.create_study(direction="maximize")
+    distributions = {"lateness": optuna.distributions.FloatDistribution(0.0, 1.0)}
+    for number in range(40):
+        lateness = 0.9 if number >= 20 or number in (15, 16, 17) else 0.0
+        end = lateness + (1.0 if number in (15, 16, 17) else 0.6 * rng.uniform())
+        curve = [end * (1 - (0.6 + 0.35 * lateness) ** (step + 1)) for step in range(20)]
+        study.add_trial(
+            optuna.trial.create_trial(
+                value=curve[-1],
+                params={"lateness": lateness},
+                distributions=distributions,
+                intermediate_values=dict(enumerate(curve)),
+            )
+        )
+    (result,) = replay(
+        study,
+        PerformancePredictionPruner(confidence=0.4, second_chance=second_chance),
+        order="number",
+    ).repeats
+    assert [trial.number for trial in result.trials] == list(range(40))
+    early = [trial for trial in result.trials if trial.number in (15, 16, 17)]
+    assert any(trial.state == TrialState.COMPLETE for trial in early)
+    most = max(trial.steps_trained for trial in early)
+    assert most == 20 if second_chance == "checkpoint" else most > 20
