@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from optuna.trial import TrialState
 
+from optuna_perfpred.history import CONTINUES
+
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,10 +17,6 @@ if TYPE_CHECKING:
     from _in_loop_surrogate import NeighbourSurrogate
     from optuna import Study
     from optuna import Trial
-
-
-# User attribute of a trial that goes on with an earlier one: the number of that trial.
-CONTINUES = "perfpred:continues"
 
 
 class Outcome(NamedTuple):

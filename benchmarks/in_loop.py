@@ -7,7 +7,7 @@ what it proposes next. Here a sampler proposes, a surrogate of recorded curves a
 
     python benchmarks/in_loop.py [--curves DIR ...] [--sets NAME ...] [--pruners NAME ...]
         [--samplers tpe gp random] [--workers 1 8 64] [--budgets 10 20 40] [--seeds 6]
-        [--rules RULES] [--checkpoints] [--jobs 2]
+        [--rules RULES] [--jobs 2]
 
 By default the recordings of the repository are searched, by TPE with one worker. `--curves` adds
 those of other folders, with one folder a set; `optuna_perfpred.replay.load_curves` tells their
@@ -32,7 +32,8 @@ repository. `--rules` gives for each set one that was not trained on it, `RULES/
 - Predicted values: the sampler is wrapped in `PredictedValueSampler`, which shows it a stopped
   trial as completed if the pruner has left a predicted value. Optuna's pruners leave none.
 - A trial with the user attribute `perfpred:continues` goes on with the curve of the earlier trial
-  whose number this is, from the first step or, with `--checkpoints`, from where it was stopped.
+  whose number this is: from the first step, or in the rows with checkpoints from where it was
+  stopped, at no cost.
 
 A search by TPE takes a second or two (64 workers: 10), so the default options need three minutes
 on two cores; one by the GP sampler takes 5 to 10 seconds (64 workers: minutes).
@@ -95,7 +96,9 @@ NAMES = (
     "percentile",
     "halving",
     "hyperband",
+    "ours_never",
     "ours",
+    "ours_checkpoint",
     "ours_predicted",
     "median_warmup_predicted",
 )
@@ -107,7 +110,6 @@ class Cell(NamedTuple):
     sampler: str
     n_workers: int
     budgets: tuple[int, ...]
-    checkpoints: bool
 
 
 class Args(argparse.Namespace):
@@ -119,7 +121,6 @@ class Args(argparse.Namespace):
     budgets: list[int]
     seeds: int
     rules: Path | None
-    checkpoints: bool
     jobs: int
 
 
@@ -171,7 +172,8 @@ def search(folder: Path, pruner: str, seed: int, cell: Cell, rule: Path | None) 
         seed=seed,
         rule=rule,
     )
-    return Search(study, surrogate, checkpoints=cell.checkpoints).run(cell.budgets, cell.n_workers)
+    checkpoints = pruner.removesuffix(WITH_PREDICTED).endswith("_checkpoint")
+    return Search(study, surrogate, checkpoints=checkpoints).run(cell.budgets, cell.n_workers)
 
 
 def geometric_mean(misses: np.ndarray) -> np.ndarray:
@@ -308,9 +310,6 @@ def parse_args() -> Args:
     parser.add_argument("--budgets", type=int, nargs="*", default=BUDGETS)
     parser.add_argument("--seeds", type=int, default=6, help="number of searches of a set")
     parser.add_argument("--rules", type=Path, help="rules that were not trained on a set")
-    parser.add_argument(
-        "--checkpoints", action="store_true", help="trainings go on where they were stopped"
-    )
     parser.add_argument("--jobs", type=int, default=2)
     return parser.parse_args(namespace=Args())
 
@@ -323,7 +322,7 @@ def main() -> None:
     for sampler in args.samplers:
         for n_workers in args.workers:
             budgets = [n * max(n_workers, MAX_WORKERS) // MAX_WORKERS for n in args.budgets]
-            cell = Cell(sampler, n_workers, tuple(sorted(budgets)), args.checkpoints)
+            cell = Cell(sampler, n_workers, tuple(sorted(budgets)))
             print_tables(cell, search_all(cell, sets, args))
     print(
         f"\nSeeds: {args.seeds}. Misses are geometric means over the sets of the mean "

@@ -174,6 +174,18 @@ PRUNERS: dict[str, tuple[str, Callable[[Curves, Options], BasePruner]]] = {
         "**ours, default**",
         lambda _, options: PerformancePredictionPruner(StoppingRule(options.rule)),
     ),
+    "ours_never": (
+        "ours, no second chances",
+        lambda _, options: PerformancePredictionPruner(
+            StoppingRule(options.rule), second_chance="never"
+        ),
+    ),
+    "ours_checkpoint": (
+        "**ours, checkpoints**",
+        lambda _, options: PerformancePredictionPruner(
+            StoppingRule(options.rule), second_chance="checkpoint"
+        ),
+    ),
 }
 
 
