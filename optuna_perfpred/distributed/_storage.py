@@ -97,7 +97,7 @@ def _open_database(
                     engine_kwargs=_engine_arguments(url, grace_period),
                     heartbeat_interval=heartbeat_interval,
                     grace_period=grace_period,
-                    heartbeat_stale_trial_callback=retry,
+                    retry=retry,
                 )
         # Workers that start at once all make the tables, and but one fails.
         except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError):

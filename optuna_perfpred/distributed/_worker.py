@@ -48,6 +48,10 @@ def run_worker(
     worker: the running trial fails, and waits as a new one for the next free worker. The trial of
     a worker that died is tried again likewise once the grace period is over.
 
+    A worker that has reached a limit, and finds that no other is at work, is the last one: it
+    waits until the trials of workers that died count as dead, and runs what waits to be tried
+    again, though these trials come on top of the limits ``n_trials`` and ``max_trials``.
+
     What an objective raises fails its trial. The worker stops if that happens five times in a row.
 
     Args:
@@ -86,17 +90,22 @@ def run_worker(
         OSError:
             If a file cannot be read.
     """
-    for name, count in (("n_trials", n_trials), ("max_trials", max_trials)):
+    # Taken away, as it is not meant for processes of the objective.
+    count_file = os.environ.pop(COUNT_VARIABLE, None)
+    # A supervisor has one settle what others left that have had all their trials.
+    for name, count, least in (
+        ("n_trials", n_trials, 1 if count_file is None else 0),
+        ("max_trials", max_trials, 1),
+    ):
         if count is not None:
-            check_at_least(name, count, 1)
+            check_at_least(name, count, least)
     if timeout is not None and not timeout > 0:
         raise ValueError(f"`timeout` must be above 0, but got {timeout=}.")
     check_at_least("heartbeat_interval", heartbeat_interval, 1)
     check_at_least("grace_period", grace_period, heartbeat_interval + 1)
     check_at_least("max_retry", max_retry, 0)
     limits = Limits(n_trials, max_trials, timeout)
-    # Taken away, as it is not meant for processes of the objective.
-    progress = Progress(os.environ.pop(COUNT_VARIABLE, None))
+    progress = Progress(count_file)
     retry = Retry(max_retry)
     redact = Redactor(storage)
     with worker_log(redact), StopSignals() as signals:
@@ -110,7 +119,7 @@ def run_worker(
             )
             study = user_module.create_study(opened, study_name, config)
             _logger.info(f"Joined the study {study_name!r} in {shown(storage)}.")
-            run = WorkerRun(study, user_module.objective, limits, retry, signals, progress)
+            run = WorkerRun(study, opened, user_module.objective, limits, retry, signals, progress)
             return run.run()
         except (ValueError, OSError, ImportError) as error:
             told = "".join(traceback.format_exception(error))
