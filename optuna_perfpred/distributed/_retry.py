@@ -10,6 +10,9 @@ import warnings
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import RetryHeartbeatStaleTrialCallback
 
+from optuna_perfpred._attributes import read_numbers
+from optuna_perfpred._attributes import read_step
+
 
 if TYPE_CHECKING:
     import optuna
@@ -60,12 +63,15 @@ class Retry:
 
     def successor(self, trial: FrozenTrial, *, is_stopped: bool = False) -> FrozenTrial | None:
         """Make the trial that goes on with another one; :obj:`None` if that died too often."""
-        n_stops = trial.system_attrs.get(_STOPS, 0) + is_stopped
-        if len(trial.system_attrs.get(_HISTORY, [])) + 1 - n_stops > self._max_retry:
+        n_stops = (read_step(trial.system_attrs, _STOPS) or 0) + is_stopped
+        if len(read_numbers(trial.system_attrs, _HISTORY)) + 1 - n_stops > self._max_retry:
             _logger.warning(f"Trial {trial.number} isn't tried again, its workers died too often.")
             return None
         trial = copy.deepcopy(trial)  # It may be the storage's own.
-        trial.system_attrs[_STOPS] = n_stops
+        trial.system_attrs |= {
+            _STOPS: n_stops,
+            _HISTORY: read_numbers(trial.system_attrs, _HISTORY),
+        }
         made: list[FrozenTrial] = []
         self._add(SimpleNamespace(add_trial=made.append), trial)
         return made[0]
@@ -73,7 +79,7 @@ class Retry:
 
 def retried(system_attrs: dict[str, Any]) -> int | None:
     """Give the number of the trial that one with these attributes goes on with."""
-    history = system_attrs.get(_HISTORY)
+    history = read_numbers(system_attrs, _HISTORY)
     return history[-1] if history else None
 
 

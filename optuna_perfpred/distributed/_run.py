@@ -125,6 +125,7 @@ class WorkerRun:
         self._progress = progress
         self._running: _Running | None = None
         self._n_refusals = 0
+        self._n_taken = 0
 
     def run(self) -> int:
         """Run trials; give the exit code of the worker."""
@@ -306,7 +307,8 @@ class WorkerRun:
             if running.is_retried:
                 # Before this one fails: if the worker is killed now there are two, not none.
                 self._retry(study, frozen, is_stopped=running.is_stopped)
-            study.tell(running.trial, running.value, running.state)
+            # It may have been taken for dead meanwhile.
+            study.tell(running.trial, running.value, running.state, skip_if_finished=True)
             frozen = self._frozen(running.trial)
         elif frozen.state == TrialState.FAIL and (
             running.is_retried
@@ -314,9 +316,12 @@ class WorkerRun:
             or isinstance(running.error, UpdateFinishedTrialError)
             or (error is not None and running.state is None)
         ):
+            self._n_taken += 1
             _logger.warning(
                 f"Trial {frozen.number} was taken for dead, as its heartbeat did not arrive: it "
-                "is tried again, and what it reached here is dropped."
+                "is tried again, and what it reached here is dropped. These were "
+                f"{self._n_taken} of {self._progress.n_started} trials of this worker; a longer "
+                "grace period makes them fewer."
             )
             return
         self._progress.end(study, frozen, running.error, is_stopped=running.is_stopped)

@@ -352,7 +352,7 @@ class LayerSpace(abc.ABC, Generic[State]):
             return
         mine = repr(self)
         claimed = study.user_attrs.get(SPACE_ATTR)
-        if claimed is None:
+        if not isinstance(claimed, str):  # Or something that is not ours.
             study.set_user_attr(SPACE_ATTR, mine)
         elif claimed != mine:
             raise ValueError(
