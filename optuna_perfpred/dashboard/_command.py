@@ -121,7 +121,8 @@ def _run_report(args: argparse.Namespace) -> None:
         write_report(study, args.output, price_per_hour=args.price_per_hour, replays=replays)
     except (ValueError, OSError, ImportError) as error:
         raise ValueError(Redactor(storage)(str(error))) from None
-    print(f"Wrote {args.output}")
+    if args.output.is_file():
+        print(f"Wrote {args.output}")
 
 
 def _seconds(text: str) -> float:

@@ -11,6 +11,7 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 
 import optuna_perfpred
+from optuna_perfpred._files import read_text
 
 
 if TYPE_CHECKING:
@@ -135,11 +136,11 @@ def _read_toml(file: Path) -> dict[str, Any]:
         import tomllib
     else:
         import tomli as tomllib
-    with file.open("rb") as opened:
-        try:
-            return tomllib.load(opened)
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{str(file)!r} is no TOML file: {error}") from None
+    text = read_text(file)
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ValueError(f"{str(file)!r} is no TOML file: {error}") from None
 
 
 def _make(key: str, value: Any) -> Any:
