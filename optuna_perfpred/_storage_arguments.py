@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from optuna_perfpred._files import read_text
+from optuna_perfpred._storages import check_storage
 from optuna_perfpred.distributed._hide_url import STORAGE_VARIABLE
 
 
@@ -38,7 +39,7 @@ def read_storage_arguments(args: argparse.Namespace) -> str:
 
     Raises:
         ValueError:
-            If there is none.
+            If there is none, or no storage can be meant.
         OSError:
             If the file that should hold it cannot be read.
     """
@@ -46,13 +47,14 @@ def read_storage_arguments(args: argparse.Namespace) -> str:
         storage = read_text(args.storage_file).strip()
         if not storage or "\n" in storage:
             raise ValueError(f"{str(args.storage_file)!r} must hold the storage's URL, on a line.")
-        return storage
-    storage: str | None = args.storage
-    if storage is None:
-        storage = os.environ.get(STORAGE_VARIABLE)
+    elif args.storage is None:
+        storage = os.environ.get(STORAGE_VARIABLE, "")
+    else:
+        storage = args.storage
     if not storage:
         raise ValueError(
             f"There is no storage: give --storage, --storage-file or the environment variable "
             f"{STORAGE_VARIABLE}."
         )
-    return storage
+    check_storage(storage)
+    return str(storage)

@@ -109,11 +109,7 @@ def create_configured_study(
                 study_name=study_name, storage=storage, sampler=sampler, pruner=pruner
             )
         except KeyError:
-            raise ValueError(
-                f"There is no study {study_name!r} yet. To have it created, give its direction in "
-                "a configuration file, or define create_study(storage, study_name) beside the "
-                "objective."
-            ) from None
+            raise no_study_yet(study_name) from None
     study = optuna.create_study(
         storage=storage,
         study_name=study_name,
@@ -129,6 +125,14 @@ def create_configured_study(
             f"but the configuration says {direction}."
         )
     return study
+
+
+def no_study_yet(study_name: str) -> ValueError:
+    """Tell that there is no study, and how to get one."""
+    return ValueError(
+        f"There is no study {study_name!r} yet. To have it created, give its direction in a "
+        "configuration file, or define create_study(storage, study_name) beside the objective."
+    )
 
 
 def _read_toml(file: Path) -> dict[str, Any]:

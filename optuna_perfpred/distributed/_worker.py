@@ -9,6 +9,7 @@ from optuna_perfpred._arguments import check_at_least
 from optuna_perfpred._redact import Redactor
 from optuna_perfpred._redact import shown
 from optuna_perfpred.distributed import _exit_codes
+from optuna_perfpred.distributed._config import no_study_yet
 from optuna_perfpred.distributed._log import worker_log
 from optuna_perfpred.distributed._objective import UserModule
 from optuna_perfpred.distributed._patient_storage import is_storage_error
@@ -111,11 +112,13 @@ def run_worker(
     with worker_log(redact), StopSignals() as signals:
         try:
             user_module = UserModule(objective)
+            may_create = config is not None or user_module.has_hook
             opened = open_storage(
                 storage,
                 heartbeat_interval=heartbeat_interval,
                 grace_period=grace_period,
                 retry=retry,
+                missing=None if may_create else no_study_yet(study_name),
             )
             study = user_module.create_study(opened, study_name, config)
             _logger.info(f"Joined the study {study_name!r} in {shown(storage)}.")
