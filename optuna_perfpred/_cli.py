@@ -17,6 +17,7 @@ from typing import TypeVar
 import numpy as np
 import optuna
 
+from optuna_perfpred._interrupt import raise_interrupts
 from optuna_perfpred._redact import Redactor
 from optuna_perfpred._storage_arguments import add_storage_arguments
 from optuna_perfpred._storage_arguments import read_storage_arguments
@@ -52,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit status: 0, or 1 if an error was told on the standard error. A worker has more.
     """
     if argv is None:
+        raise_interrupts()
         hide_storage_url()
     args = _parser().parse_args(argv)
     optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -346,12 +346,13 @@ class QLearningSampler(BaseSampler):
         return self._latest
 
     def _read_state(self, trial: FrozenTrial) -> Any:
-        trajectory = self._space.read_layers(trial.params)
-        if trajectory is None:
+        try:
+            trajectory = self._space.follow(trial.params)
+        except ValueError as error:
             raise ValueError(
-                f"The sampler searches {self._space!r}, but the trial has layers of another "
-                f"space: {trial.params}."
-            )
+                f"The sampler searches {self._space!r}, of which trial {trial.number} is none: "
+                f"{error}"
+            ) from error
         if not trajectory:
             return self._space.initial_state
         return self._space.next_state(*trajectory[-1])
