@@ -65,8 +65,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever reads has enough. What is left must not be written at the end either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
-    except (ValueError, OSError) as error:
-        print(f"optuna-perfpred: {error}", file=sys.stderr)
+    except (ValueError, OSError, ImportError) as error:
+        redact = Redactor(getattr(args, "storage", None) or "")
+        print(f"optuna-perfpred: {redact(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -57,4 +57,5 @@ def read_storage_arguments(args: argparse.Namespace) -> str:
             f"{STORAGE_VARIABLE}."
         )
     check_storage(storage)
+    args.storage = str(storage)
     return str(storage)
