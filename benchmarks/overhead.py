@@ -12,8 +12,9 @@ meets for the first time, is left out.
 
 PostgreSQL and MariaDB are started if they are installed, unless URLs of empty databases are given.
 By default 1,000 and 10,000 completed trials without other workers, and 1,000 with 127 of them;
-with `--all` 100 to 10,000 completed trials with 0 to 127 other workers. `--memory` and `--replay`
-print only what their names say, and with chosen sizes only the table is printed.
+with `--all` 100 to 10,000 completed trials with 0 to 127 other workers. `--memory`, `--replay` and
+`--wide`, which is a random search over ever more parameters, print only what their names say, and
+with chosen sizes only the table is printed.
 """
 
 from __future__ import annotations
@@ -70,6 +71,7 @@ NEVER = 1.0 - 2.0**-53
 OURS = "ours"
 PARTS = ("storage", "history", "fit", "predict")
 FIT = PARTS.index("fit")
+N_PARAMETERS = (30, 100, 300, 1_000, 2_000, 5_000)
 DEFAULT_SIZES = ((1_000, 1), (10_000, 1), (1_000, 128))
 ALL_COMPLETED = (100, 1_000, 10_000)
 ALL_RUNNING = (1, 32, 128)
@@ -220,6 +222,46 @@ def print_memory(n_trials: int = 10_000, n_steps: int = 100) -> None:
     )
 
 
+def print_wide(n_trials: int = 30, n_steps: int = 10) -> None:
+    """Print what a decision takes in a random search over many parameters of all kinds."""
+    print(
+        f"\nMilliseconds per `should_prune`, random search, {n_trials} trials x {n_steps} steps\n"
+    )
+    print("| parameters | mean | median | largest |\n| --- | --- | --- | --- |")
+    for n_parameters in N_PARAMETERS:
+        rng = np.random.default_rng(0)
+        weights = rng.normal(size=n_parameters) / np.sqrt(n_parameters)
+        times = []
+
+        def objective(trial: optuna.Trial, rng=rng, weights=weights, times=times) -> float:
+            x = [
+                trial.suggest_float(f"x{i}", 0.0, 1.0)
+                if i % 3 == 0
+                else trial.suggest_int(f"x{i}", 1, 512, log=True) / 512.0
+                if i % 3 == 1
+                else float(trial.suggest_categorical(f"x{i}", ["a", "b", "c"]) == "a")
+                for i in range(len(weights))
+            ]
+            for step in range(n_steps):
+                value = float(weights @ x) * (1.0 - 0.7 ** (step + 1)) + 0.01 * rng.normal()
+                trial.report(value, step)
+                start = time.perf_counter()
+                is_pruned = trial.should_prune()
+                times.append(1000.0 * (time.perf_counter() - start))
+                if is_pruned:
+                    raise optuna.TrialPruned
+            return value
+
+        study = optuna.create_study(
+            direction="maximize",
+            sampler=RandomSampler(seed=0),
+            pruner=PerformancePredictionPruner(),
+        )
+        study.optimize(objective, n_trials)
+        cells = (f"{n_parameters:,}", np.mean(times), np.median(times), np.max(times))
+        print("| {} | {:.2f} | {:.2f} | {:.1f} |".format(*cells), flush=True)
+
+
 def print_replay(n_trials: int = 1000, n_steps: int = 50) -> None:
     """Print what it takes to replay a long study against five pruners, and a refit."""
     study = optuna.create_study(direction="maximize")
@@ -278,6 +320,7 @@ def main() -> None:
     parser.add_argument("--all", action="store_true", help="each size, not only three")
     parser.add_argument("--memory", action="store_true", help="only the memory")
     parser.add_argument("--replay", action="store_true", help="only the time of a replay")
+    parser.add_argument("--wide", action="store_true", help="only the cost of many parameters")
     parser.add_argument("--n-trials", type=int, default=5)
     parser.add_argument("--n-steps", type=int, default=50)
     args = parser.parse_args()
@@ -289,13 +332,16 @@ def main() -> None:
         completed = args.completed or (ALL_COMPLETED if args.all else (1_000,))
         running = args.running or (ALL_RUNNING if args.all else (1,))
         sizes = list(itertools.product(completed, running))
-    everything = not (args.memory or args.replay or args.completed or args.running)
-    if not (args.memory or args.replay):
+    chosen = args.memory or args.replay or args.wide
+    everything = not (chosen or args.completed or args.running)
+    if not chosen:
         print_decisions(args, sizes)
     if everything or args.memory:
         print_memory()
     if everything or args.replay:
         print_replay()
+    if everything or args.wide:
+        print_wide()
 
 
 if __name__ == "__main__":

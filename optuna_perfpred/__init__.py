@@ -1,5 +1,6 @@
 """Stop Optuna trials by their predicted final performance, and search architectures."""
 
+from optuna_perfpred import _interrupt  # noqa: F401  # The first one.
 from optuna_perfpred.checkpoints import Checkpoint
 from optuna_perfpred.explanation import explain
 from optuna_perfpred.explanation import Explanation

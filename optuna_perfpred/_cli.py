@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import difflib
+import os
 from pathlib import Path
+import signal
 import sys
+from typing import Any
+from typing import ClassVar
 from typing import NoReturn
 from typing import TYPE_CHECKING
+from typing import TypeVar
 
 import numpy as np
 import optuna
 
+from optuna_perfpred._interrupt import raise_interrupts
 from optuna_perfpred._redact import Redactor
+from optuna_perfpred._storage_arguments import add_storage_arguments
+from optuna_perfpred._storage_arguments import read_storage_arguments
 from optuna_perfpred._storages import open_study
 from optuna_perfpred.dashboard._command import add_dashboard_command
 from optuna_perfpred.dashboard._command import add_report_command
@@ -29,10 +38,8 @@ from optuna_perfpred.replay._comparison import PRUNERS
 
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from collections.abc import Sequence
-
-# What takes a storage's URL, and may run for long.
-_HIDING = (["worker"], ["dashboard"], ["report"])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -45,21 +52,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0, or 1 if an error was told on the standard error. A worker has more.
     """
-    if argv is None and sys.argv[1:2] in _HIDING:
+    if argv is None:
+        raise_interrupts()
         hide_storage_url()
     args = _parser().parse_args(argv)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        return args.run(args) or 0
-    except (ValueError, OSError) as error:
-        print(f"optuna-perfpred: {error}", file=sys.stderr)
+        code = args.run(args) or 0
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # Whoever reads has enough. What is left must not be written at the end either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except (ValueError, OSError, ImportError) as error:
+        redact = Redactor(getattr(args, "storage", None) or "")
+        print(f"optuna-perfpred: {redact(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
 
 
 def _replay(args: argparse.Namespace) -> None:
-    _compare(open_study(args.storage, args.study_name), args)
+    _compare(open_study(read_storage_arguments(args), args.study_name), args)
 
 
 def _curves(args: argparse.Namespace) -> None:
@@ -70,9 +85,9 @@ def _curves(args: argparse.Namespace) -> None:
 
 
 def _advise(args: argparse.Namespace) -> None:
-    study = open_study(args.storage, args.study_name)
+    study = open_study(read_storage_arguments(args), args.study_name)
     advice = advise(
-        study, n_repeats=args.repeats, seed=args.seed, show_progress_bar=_is_terminal()
+        study, n_repeats=args.n_repeats, seed=args.seed, show_progress_bar=_is_terminal()
     )
     print(advice)
 
@@ -86,11 +101,11 @@ def _compare(study: optuna.Study, args: argparse.Namespace) -> None:
             study,
             pruner,
             order=args.order,
-            n_repeats=args.repeats,
+            n_repeats=args.n_repeats,
             seed=seed,
-            n_trials=args.trials,
+            n_trials=args.n_trials,
             budget=args.budget,
-            n_workers=args.workers,
+            n_workers=args.n_workers,
             step_time=args.step_time,
             show_progress_bar=_is_terminal(),
         )
@@ -121,9 +136,33 @@ def _is_terminal() -> bool:
     return sys.stderr.isatty()
 
 
+T = TypeVar("T", bound=argparse.Action)
+
+
 class _Parser(argparse.ArgumentParser):
+    known: ClassVar[set[str]] = set()
+
+    def __init__(self, **settings: Any) -> None:
+        # A shortened --storage would be hidden from nobody.
+        super().__init__(**{"allow_abbrev": False, **settings})
+
+    def _add_action(self, action: T) -> T:
+        self.known.update(action.option_strings)
+        return super()._add_action(action)
+
     def error(self, message: str) -> NoReturn:
+        what, separator, rest = message.partition("unrecognized arguments: ")
+        if separator:
+            # Their values may be passwords.
+            options = [word.partition("=")[0] for word in rest.split() if word[:1] == "-"]
+            told = [name + _nearest(name, self.known) for name in options]
+            message = f"{what}unrecognized arguments: {', '.join(told) or 'too many words'}"
         super().error(Redactor()(message))  # The message may quote a URL.
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, known, 1)
+    return f" (did you mean {near[0]}?)" if near else ""
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -148,7 +187,9 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=_curves)
     command = commands.add_parser("advise", help="recommend settings for studies like this one")
     _add_study_arguments(command)
-    command.add_argument("--repeats", type=int, default=5, help="random orders (default: 5)")
+    command.add_argument(
+        "--n-repeats", "--repeats", type=int, default=5, help="random orders (default: 5)"
+    )
     command.add_argument("--seed", type=int, help="seed of the orders (default: a random one)")
     command.set_defaults(run=_advise)
     add_worker_command(commands)
@@ -159,12 +200,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_study_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--storage",
-        required=True,
-        metavar="URL",
-        help="URL of the study's storage, or the path of a journal file",
-    )
+    add_storage_arguments(parser, "URL of the study's storage, or the path of a journal file")
     parser.add_argument(
         "--study-name", metavar="NAME", help="not needed if the storage holds only one study"
     )
@@ -183,13 +219,19 @@ def _add_replay_arguments(parser: argparse.ArgumentParser) -> None:
         default="number",
         help="order of the trials (default: number)",
     )
-    parser.add_argument("--repeats", type=int, default=1, help="repeats (default: 1)")
+    parser.add_argument(
+        "--n-repeats", "--repeats", type=int, default=1, help="repeats (default: 1)"
+    )
     parser.add_argument("--seed", type=int, help="seed of random orders (default: a random one)")
-    parser.add_argument("--trials", type=int, metavar="N", help="draw at most N trials")
+    parser.add_argument(
+        "--n-trials", "--trials", type=int, metavar="N", help="draw at most N trials"
+    )
     parser.add_argument(
         "--budget", type=float, metavar="B", help="stop after the steps of B full trainings"
     )
-    parser.add_argument("--workers", type=int, default=1, help="simulated workers (default: 1)")
+    parser.add_argument(
+        "--n-workers", "--workers", type=int, default=1, help="simulated workers (default: 1)"
+    )
     parser.add_argument(
         "--step-time",
         choices=("unit", "recorded"),

@@ -4,6 +4,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from optuna_perfpred._files import read_text
+from optuna_perfpred._storages import check_storage
 from optuna_perfpred.distributed._hide_url import STORAGE_VARIABLE
 
 
@@ -37,19 +39,23 @@ def read_storage_arguments(args: argparse.Namespace) -> str:
 
     Raises:
         ValueError:
-            If there is none.
+            If there is none, or no storage can be meant.
         OSError:
             If the file that should hold it cannot be read.
     """
     if args.storage_file is not None:
-        storage = args.storage_file.read_text().strip()
+        storage = read_text(args.storage_file).strip()
         if not storage or "\n" in storage:
             raise ValueError(f"{str(args.storage_file)!r} must hold the storage's URL, on a line.")
-        return str(storage)
-    storage = args.storage or os.environ.get(STORAGE_VARIABLE)
+    elif args.storage is None:
+        storage = os.environ.get(STORAGE_VARIABLE, "")
+    else:
+        storage = args.storage
     if not storage:
         raise ValueError(
             f"There is no storage: give --storage, --storage-file or the environment variable "
             f"{STORAGE_VARIABLE}."
         )
+    check_storage(storage)
+    args.storage = str(storage)
     return str(storage)

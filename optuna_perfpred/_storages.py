@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from contextlib import suppress
+import json
 from pathlib import Path
+import re
 from typing import TYPE_CHECKING
 
 import optuna
@@ -22,6 +25,10 @@ if TYPE_CHECKING:
 
 _SQLITE_MAGIC = b"SQLite format 3\x00"
 _MAX_NAMES = 20
+_SCHEMES = ("grpc://", "redis://", "rediss://")
+# In the name of a file that is to be made, these are a mistyped URL.
+_IN_URLS = re.compile("[=@:]")
+_MAX_LINE = 2**20
 
 
 def open_study(storage: str, study_name: str | None) -> optuna.Study:
@@ -79,6 +86,44 @@ def open_storage(storage: str, study_names: Sequence[str] = ()) -> BaseStorage:
     return opened
 
 
+def check_storage(storage: str) -> None:
+    """Check that a text can be meant as a storage.
+
+    Raises:
+        ValueError:
+            If it is neither a URL of a known kind nor a path whose folder exists. The text is not
+            repeated: what is mistyped may hold a password.
+    """
+    with suppress(OSError, ValueError):  # Too long for a path, for example.
+        path = Path(storage)
+        if path.exists() or (not _IN_URLS.search(path.name) and path.parent.is_dir()):
+            return
+    with suppress(sqlalchemy.exc.ArgumentError, ImportError):
+        if storage.startswith(_SCHEMES) or sqlalchemy.make_url(storage).get_backend_name() in (
+            sqlalchemy.dialects.__all__
+        ):
+            return
+    raise ValueError(
+        "What was given is neither the URL of a storage nor a path whose folder exists. It is not "
+        "repeated here, as it may hold a password. A URL begins as postgresql+psycopg://."
+    )
+
+
+def is_journal_file(file: Path) -> bool:
+    """Tell whether a file is a journal of Optuna: lines of JSON, each an operation."""
+    with file.open("rb") as opened:
+        try:
+            return "op_code" in json.loads(opened.readline(_MAX_LINE))
+        except (ValueError, TypeError, RecursionError):
+            return False
+
+
+def has_other_tables(engine: sqlalchemy.Engine) -> bool:
+    """Tell whether a database has tables, but not those of Optuna."""
+    names = sqlalchemy.inspect(engine).get_table_names()
+    return bool(names) and "studies" not in names
+
+
 def is_sqlite_file(file: Path) -> bool:
     """Tell whether a file is an SQLite database, whatever its name."""
     if not file.is_file():
@@ -120,10 +165,15 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _open_storage(storage: str) -> BaseStorage:
-    if Path(storage).is_file():
-        if is_sqlite_file(Path(storage)):
+    path = Path(storage)
+    if path.is_file():
+        if is_sqlite_file(path):
             return _open_database(sqlalchemy.make_url(f"sqlite:///{storage}"))
+        if not is_journal_file(path):
+            raise _StorageError(f"{storage!r} is neither an SQLite database nor a journal.")
         return JournalStorage(JournalFileBackend(storage))
+    if path.exists():
+        raise _StorageError(f"{storage!r} is not a regular file.")
     if storage.startswith("redis"):
         return _get_storage(storage, None)
     try:

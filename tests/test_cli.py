@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+import os
+from pathlib import Path
 import re
 import shutil
+import signal
 import sqlite3
+import subprocess
+import sys
 
 import optuna
 from optuna.storages import JournalStorage
@@ -12,6 +17,7 @@ import pytest
 
 from optuna_perfpred import _cli
 from optuna_perfpred.replay import _advice
+from tests.distributed.worker_files import COMMAND
 from tests.replay.studies import crossing_curves
 from tests.replay.studies import recorded_study
 
@@ -217,3 +223,72 @@ def test_advise_recommends_settings(sqlite_url, capsys, monkeypatch):
 def test_the_console_script_is_this_function(pytestconfig):
     project = (pytestconfig.rootpath / "pyproject.toml").read_text()
     assert f'optuna-perfpred = "{_cli.__name__}:{_cli.main.__name__}"' in project
+
+
+EXIT_CODES = (Path(__file__).parents[1] / "examples/README.md").read_text()
+
+
+def documented(command):
+    """Give the exit codes of a command in the table."""
+    [row] = re.findall(rf"\| `{command}\b.*\| ([\d, ]+) \|", EXIT_CODES)
+    return {int(code) for code in row.split(", ")}
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        ("replay", ["--pruner", "none"]),
+        ("curves", None),
+        ("advise", ["--n-repeats", "1"]),
+        ("explain", ["3"]),
+        ("report", ["-o"]),
+        ("dashboard", None),
+        ("worker", None),
+    ],
+)
+def test_the_exit_codes_of_each_command(command, arguments, sqlite_url, tmp_path, monkeypatch):
+    monkeypatch.setattr(_advice, "SETTINGS", ({},))
+    monkeypatch.delenv("OPTUNA_STORAGE", raising=False)
+    codes = set()
+    if arguments == ["-o"]:
+        arguments = ["-o", str(tmp_path / "page.html")]
+    if command == "worker":
+        (tmp_path / "train.py").write_text("def objective(trial):\n    return 0.0\n")
+        arguments = [f"{tmp_path / 'train.py'}:objective", "--n-trials", "1"]
+        arguments += ["--study-name", "cnn"]
+    if arguments is not None:
+        codes.add(_cli.main([command, *arguments, "--storage", sqlite_url]))
+    if command == "curves":
+        write_curves(tmp_path / "set")
+        codes.add(_cli.main([command, str(tmp_path / "set"), "--pruner", "none"]))
+        codes.add(_cli.main([command, str(tmp_path)[:-1] + "x"]))
+    else:
+        missing = f"sqlite:///{tmp_path / 'missing.db'}"
+        codes.add(_cli.main([command, *(arguments or []), "--storage", missing]))
+    assert codes == ({1} if command == "dashboard" else {0, 1})
+    with pytest.raises(SystemExit) as ended:
+        _cli.main([command, *(arguments or []), "--nonsense"])
+    assert {*codes, ended.value.code} <= documented(command)
+
+
+def test_an_unknown_option_is_answered_with_the_nearest_one(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        _cli.main(["replay", "--n-worker", "3", "--xyzzy=topsecret"])
+    told = capsys.readouterr().err
+    assert "--n-worker (did you mean --n-workers?), --xyzzy\n" in told
+
+
+@pytest.mark.parametrize("command", [[COMMAND], [sys.executable, "-m", "optuna_perfpred"]])
+def test_an_interrupt_while_modules_are_imported_is_quiet(command, tmp_path):
+    # In the place of one of the first.
+    (tmp_path / "optuna.py").write_text("import os\nos.kill(os.getpid(), 2)\nimport numpy\n")
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [*command, "--help"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": path},
+    )
+    assert done.returncode == -signal.SIGINT
+    assert (done.stdout, done.stderr) == ("", "")

@@ -74,6 +74,11 @@ def write_report(
     """
     check_single_objective(study)
     path = Path(path)
+    if _is_stream(path):
+        page = _make_report(study, price_per_hour, replays or {})
+        path.write_text(page, encoding="utf-8")
+        return
+    path = path.resolve()  # A link stays one.
     if path.is_dir():
         raise IsADirectoryError(f"{str(path)!r} is a folder; give the name of a file.")
     if not path.parent.is_dir():
@@ -137,6 +142,12 @@ def _words(paragraphs: Iterable[Paragraph]) -> str:
             f"<dt>{escape(paragraph.title)}</dt><dd>{escape(paragraph.text)}{listed}</dd>"
         )
     return f"<dl>{''.join(parts)}</dl>"
+
+
+def _is_stream(path: Path) -> bool:
+    """Tell whether a path is a pipe or a device, or stands for one of this process's files."""
+    is_special = path.exists() and not path.is_file() and not path.is_dir()
+    return is_special or path.absolute().parts[:2] in (("/", "dev"), ("/", "proc"))
 
 
 def _replace(path: Path, text: str) -> None:

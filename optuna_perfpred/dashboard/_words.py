@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from optuna.trial import TrialState
 
+from optuna_perfpred._attributes import finite
 from optuna_perfpred.pruners._audit import audit_study
-from optuna_perfpred.pruners._recorded_decision import finite
 from optuna_perfpred.pruners._recorded_decision import read_decision
 from optuna_perfpred.visualization import savings
 from optuna_perfpred.visualization._studies import best_trial

@@ -22,6 +22,16 @@ from optuna_perfpred.distributed._worker import run_worker
 
 
 _logger = logging.getLogger(__name__)
+_SETTINGS = (
+    "study_name",
+    "n_trials",
+    "max_trials",
+    "timeout",
+    "config",
+    "heartbeat_interval",
+    "grace_period",
+    "max_retry",
+)
 _DESCRIPTION = """\
 Run trials of a study that other workers, here and on other hosts, may run as well.
 SIGTERM and SIGINT stop the worker cleanly: another one goes on with its trial.
@@ -99,29 +109,20 @@ def add_worker_command(commands: Any) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     storage = read_storage_arguments(args)
+    if args.devices is not None:
+        return _supervise(args, storage)
+    if COUNT_VARIABLE in os.environ:
+        stop_with_supervisor()
+    return run_worker(args.objective, storage=storage, **_settings(args))
+
+
+def _settings(args: argparse.Namespace) -> dict[str, Any]:
+    """Give the arguments of :func:`run_worker` that are options of the same names."""
+    return {name: getattr(args, name) for name in _SETTINGS}
+
+
+def _supervise(args: argparse.Namespace, storage: str) -> int:
     redact = Redactor(storage)
-    try:
-        if args.devices is not None:
-            return _supervise(args, storage, redact)
-        if COUNT_VARIABLE in os.environ:
-            stop_with_supervisor()
-        return run_worker(
-            args.objective,
-            storage=storage,
-            study_name=args.study_name,
-            n_trials=args.n_trials,
-            max_trials=args.max_trials,
-            timeout=args.timeout,
-            config=args.config,
-            heartbeat_interval=args.heartbeat_interval,
-            grace_period=args.grace_period,
-            max_retry=args.max_retry,
-        )
-    except (ValueError, OSError, ImportError) as error:
-        raise ValueError(redact(str(error))) from None
-
-
-def _supervise(args: argparse.Namespace, storage: str, redact: Redactor) -> int:
     devices = find_devices(args.devices)
     with worker_log(redact):
         if not devices:
@@ -144,15 +145,10 @@ def _supervise(args: argparse.Namespace, storage: str, redact: Redactor) -> int:
 
 def _command(args: argparse.Namespace, n_trials: int | None, timeout: float | None) -> list[str]:
     """Give the command of a worker on one device; its storage is in the environment."""
-    options = {
-        "--study-name": args.study_name,
-        "--n-trials": n_trials,
-        "--max-trials": args.max_trials,
-        "--timeout": timeout,
-        "--config": args.config,
-        "--heartbeat-interval": args.heartbeat_interval,
-        "--grace-period": args.grace_period,
-        "--max-retry": args.max_retry,
-    }
-    given = [f"{option}={value}" for option, value in options.items() if value is not None]
+    settings = {**_settings(args), "n_trials": n_trials, "timeout": timeout}
+    given = [
+        f"--{name.replace('_', '-')}={value}"
+        for name, value in settings.items()
+        if value is not None
+    ]
     return [sys.executable, "-m", "optuna_perfpred", "worker", args.objective, *given]

@@ -11,6 +11,7 @@ from optuna.pruners import BasePruner
 from optuna.samplers import BaseSampler
 
 import optuna_perfpred
+from optuna_perfpred._files import read_text
 
 
 if TYPE_CHECKING:
@@ -108,11 +109,7 @@ def create_configured_study(
                 study_name=study_name, storage=storage, sampler=sampler, pruner=pruner
             )
         except KeyError:
-            raise ValueError(
-                f"There is no study {study_name!r} yet. To have it created, give its direction in "
-                "a configuration file, or define create_study(storage, study_name) beside the "
-                "objective."
-            ) from None
+            raise no_study_yet(study_name) from None
     study = optuna.create_study(
         storage=storage,
         study_name=study_name,
@@ -130,16 +127,24 @@ def create_configured_study(
     return study
 
 
+def no_study_yet(study_name: str) -> ValueError:
+    """Tell that there is no study, and how to get one."""
+    return ValueError(
+        f"There is no study {study_name!r} yet. To have it created, give its direction in a "
+        "configuration file, or define create_study(storage, study_name) beside the objective."
+    )
+
+
 def _read_toml(file: Path) -> dict[str, Any]:
     if sys.version_info >= (3, 11):
         import tomllib
     else:
         import tomli as tomllib
-    with file.open("rb") as opened:
-        try:
-            return tomllib.load(opened)
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{str(file)!r} is no TOML file: {error}") from None
+    text = read_text(file)
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ValueError(f"{str(file)!r} is no TOML file: {error}") from None
 
 
 def _make(key: str, value: Any) -> Any:

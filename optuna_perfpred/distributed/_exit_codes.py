@@ -19,7 +19,8 @@ SIGTERM = 128 + signal.SIGTERM
 EXPLAINED = """\
 exit codes:
     0  done: enough trials, enough time, or the study was stopped
-    1  a bad argument, configuration file or objective, told on the standard error
+    1  a bad argument, configuration file, objective or storage that no restart would mend, told
+       on the standard error
     2  an argument that cannot be read
     3  the objective failed: several trials in a row, or each trial of this worker
     4  the storage cannot be reached, or the worker broke; a restart may help

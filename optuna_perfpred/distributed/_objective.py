@@ -57,6 +57,7 @@ class UserModule:
         if getattr(hook, "__module__", None) != module.__name__:
             hook = None
         self._hook = hook
+        self.has_hook = hook is not None
 
     def create_study(
         self, storage: BaseStorage, study_name: str, config: str | Path | None

@@ -2,11 +2,16 @@ from __future__ import annotations
 
 import copy
 import logging
+from types import SimpleNamespace
+from typing import Any
 from typing import TYPE_CHECKING
 import warnings
 
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import RetryHeartbeatStaleTrialCallback
+
+from optuna_perfpred._attributes import read_numbers
+from optuna_perfpred._attributes import read_step
 
 
 if TYPE_CHECKING:
@@ -15,6 +20,11 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 _STOPS = "perfpred:stops"
+_HISTORY = "retry_history"
+
+
+class AlreadyRetriedError(Exception):
+    """A trial has a successor already, by another worker or by an attempt that seemed to fail."""
 
 
 class Retry:
@@ -33,28 +43,46 @@ class Retry:
         self._max_retry = max_retry
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            self._add = RetryHeartbeatStaleTrialCallback()
+            self._add: Any = RetryHeartbeatStaleTrialCallback()
 
-    def __call__(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        """Retry a trial whose worker died, as Optuna's storages ask."""
-        self._retry(study, trial, n_stops=trial.system_attrs.get(_STOPS, 0))
+    def __call__(
+        self, study: optuna.Study, trial: FrozenTrial, *, is_stopped: bool = False
+    ) -> None:
+        """Retry a trial that was stopped by a signal, or whose end could not be told."""
+        # If that was done, but its answer was lost.
+        if any(retried(t.system_attrs) == trial.number for t in study.get_trials(deepcopy=False)):
+            return
+        successor = self.successor(trial, is_stopped=is_stopped)
+        if successor is None:
+            return
+        try:
+            study.add_trial(successor)
+        except AlreadyRetriedError:
+            return
+        tell_retry(trial.number)
 
-    def after_stop(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        """Retry a trial that was stopped by a signal."""
-        self._retry(study, trial, n_stops=trial.system_attrs.get(_STOPS, 0) + 1)
-
-    def _retry(self, study: optuna.Study, trial: FrozenTrial, n_stops: int) -> None:
-        n_tries = len(trial.system_attrs.get("retry_history", [])) + 1
-        if n_tries - n_stops > self._max_retry:
+    def successor(self, trial: FrozenTrial, *, is_stopped: bool = False) -> FrozenTrial | None:
+        """Make the trial that goes on with another one; :obj:`None` if that died too often."""
+        n_stops = (read_step(trial.system_attrs, _STOPS) or 0) + is_stopped
+        if len(read_numbers(trial.system_attrs, _HISTORY)) + 1 - n_stops > self._max_retry:
             _logger.warning(f"Trial {trial.number} isn't tried again, its workers died too often.")
-            return
-        # A worker that dies between the retry and the end of its own trial leaves both.
-        if any(
-            later.system_attrs.get("retry_history", [None])[-1] == trial.number
-            for later in study.get_trials(deepcopy=False)[trial.number + 1 :]
-        ):
-            return
+            return None
         trial = copy.deepcopy(trial)  # It may be the storage's own.
-        trial.system_attrs[_STOPS] = n_stops
-        self._add(study, trial)
-        _logger.info(f"Trial {trial.number} was not finished and waits to be tried again.")
+        trial.system_attrs |= {
+            _STOPS: n_stops,
+            _HISTORY: read_numbers(trial.system_attrs, _HISTORY),
+        }
+        made: list[FrozenTrial] = []
+        self._add(SimpleNamespace(add_trial=made.append), trial)
+        return made[0]
+
+
+def retried(system_attrs: dict[str, Any]) -> int | None:
+    """Give the number of the trial that one with these attributes goes on with."""
+    history = read_numbers(system_attrs, _HISTORY)
+    return history[-1] if history else None
+
+
+def tell_retry(number: int) -> None:
+    """Log that another trial goes on with one."""
+    _logger.info(f"Trial {number} was not finished and waits to be tried again.")

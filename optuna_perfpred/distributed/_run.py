@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 import logging
 import signal
@@ -13,10 +14,14 @@ from optuna.trial import TrialState
 
 from optuna_perfpred.distributed import _exit_codes
 from optuna_perfpred.distributed._patient_storage import is_storage_error
+from optuna_perfpred.distributed._patient_storage import PatientStorage
+from optuna_perfpred.distributed._retry import retried
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from optuna.storages import BaseStorage
 
     from optuna_perfpred.distributed._progress import Progress
     from optuna_perfpred.distributed._retry import Retry
@@ -27,6 +32,8 @@ _logger = logging.getLogger(__name__)
 _MAX_FAILURES_IN_A_ROW = 5
 _SECONDS_WITHOUT_STORAGE = 600.0
 _MAX_DELAY = 30.0
+_MAX_REFUSALS_IN_A_ROW = 20
+_POP = "_pop_waiting_trial_id"
 _FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -85,6 +92,8 @@ class WorkerRun:
     Args:
         study:
             The study.
+        storage:
+            Its storage, without the cache that the study has for a database.
         objective:
             The objective.
         limits:
@@ -100,6 +109,7 @@ class WorkerRun:
     def __init__(
         self,
         study: optuna.Study,
+        storage: BaseStorage,
         objective: Callable[[optuna.Trial], Any],
         limits: Limits,
         retry: Retry,
@@ -107,12 +117,15 @@ class WorkerRun:
         progress: Progress,
     ) -> None:
         self._study = study
+        self._storage = storage
         self._objective = objective
         self._limits = limits
         self._retry = retry
         self._signals = signals
         self._progress = progress
         self._running: _Running | None = None
+        self._n_refusals = 0
+        self._n_taken = 0
 
     def run(self) -> int:
         """Run trials; give the exit code of the worker."""
@@ -130,8 +143,10 @@ class WorkerRun:
     def _run_trial(self, end: float | None) -> int | None:
         """Run a trial; give the exit code if it was the last."""
         self._running = None
+        vars(self._study).pop(_POP, None)
         try:
-            if self._is_enough(end):
+            is_enough = self._study._stop_flag or self._is_enough(end)
+            if is_enough and not self._take_left(end):
                 return self._code_when_done()
             # One at a time, as what follows a trial depends on how it ended.
             self._study.optimize(self._call, n_trials=1, catch=(Exception,))
@@ -142,20 +157,23 @@ class WorkerRun:
         except Exception as error:  # Of the storage or the sampler: the objective's are caught.
             if not self._settle_patiently(error):
                 return _exit_codes.BROKEN
+            if self._running is None and is_storage_error(error):
+                return self._wait_after_refusal(error)
+        self._n_refusals = 0
         if self._progress.n_failures_in_a_row >= _MAX_FAILURES_IN_A_ROW:
             _logger.error(f"{_MAX_FAILURES_IN_A_ROW} trials in a row failed: no more are tried.")
             return _exit_codes.OBJECTIVE_FAILED
         if self._running is not None and _is_gpu_lost(self._running.error):
             _logger.error("This process cannot use its GPU any more.")
             return _exit_codes.BROKEN
-        return self._code_when_done() if self._study._stop_flag else None
+        return None
 
     def _code_when_done(self) -> int:
         failed = self._progress.n_failures_in_a_row > 0 and self._progress.n_finished == 0
         return _exit_codes.OBJECTIVE_FAILED if failed else _exit_codes.DONE
 
     def _is_enough(self, end: float | None) -> bool:
-        if end is not None and time.monotonic() >= end:
+        if _is_over(end):
             return True
         n_trials, max_trials = self._limits.n_trials, self._limits.max_trials
         if n_trials is not None and self._progress.n_started >= n_trials:
@@ -163,6 +181,58 @@ class WorkerRun:
         if max_trials is None:
             return False
         return len(self._study.get_trials(deepcopy=False, states=_FINISHED)) >= max_trials
+
+    def _wait_after_refusal(self, error: Exception) -> int | None:
+        """Wait before another trial is asked for; give the exit code after many vain attempts."""
+        self._n_refusals += 1
+        if self._n_refusals > _MAX_REFUSALS_IN_A_ROW:
+            _logger.error("The storage answers, but no trial can be made.", exc_info=error)
+            return _exit_codes.BROKEN
+        delay = min(0.25 * 2**self._n_refusals, _MAX_DELAY)
+        cause = error.__cause__ or error
+        _logger.warning(f"No trial could be made, trying again in {delay:g} s: {cause!r}")
+        self._signals.sleep(delay)
+        return None
+
+    def _take_left(self, end: float | None) -> bool:
+        """Take a trial that others left, if this is the last worker, though it has enough.
+
+        Returns:
+            Whether there is one. Optuna runs it next.
+        """
+        if not self._is_last() or self._study._stop_flag or _is_over(end):
+            return False
+        storage = self._study._storage
+        for trial in self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            if retried(trial.system_attrs) is None:  # The user's, and not begun yet.
+                continue
+            with suppress(UpdateFinishedTrialError):
+                if storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING):
+                    # Optuna would run the first that waits, or make one.
+                    vars(self._study)[_POP] = lambda taken=trial._trial_id: taken
+                    return True
+        return False
+
+    def _is_last(self) -> bool:
+        """Settle the trials of dead workers, and tell whether no other worker is at work.
+
+        Waits until a trial that runs elsewhere gives a sign of life, or until none is left.
+        """
+        if not isinstance(self._storage, PatientStorage):
+            return True
+        first = None
+        while self._signals.signum is None:
+            self._storage.settle_dead(self._study._study_id)
+            now = self._storage.heartbeats(self._study._study_id)
+            if not now:
+                return True
+            if first is None:
+                first = now
+                _logger.info(f"Waiting for a sign of life of {len(now)} trials of other workers.")
+            if any(now[trial] != first.get(trial) for trial in now):
+                return False
+            self._signals.sleep(1.0)
+        return False
 
     def _call(self, trial: optuna.Trial) -> Any:
         """Call the objective, and remember how it ended."""
@@ -225,15 +295,20 @@ class WorkerRun:
         if running is None:
             # Raises if the storage is still away.
             _ = study.user_attrs
-            if error is not None and not is_storage_error(error):
+            if is_storage_error(error):
+                _logger.warning(
+                    f"The storage failed, what it should have done comes next: {error!r}"
+                )
+            elif error is not None:
                 self._progress.fail("No trial could be made", error)
             return
         frozen = self._frozen(running.trial)
         if not frozen.state.is_finished():
             if running.is_retried:
                 # Before this one fails: if the worker is killed now there are two, not none.
-                (self._retry.after_stop if running.is_stopped else self._retry)(study, frozen)
-            study.tell(running.trial, running.value, running.state)
+                self._retry(study, frozen, is_stopped=running.is_stopped)
+            # It may have been taken for dead meanwhile.
+            study.tell(running.trial, running.value, running.state, skip_if_finished=True)
             frozen = self._frozen(running.trial)
         elif frozen.state == TrialState.FAIL and (
             running.is_retried
@@ -241,15 +316,22 @@ class WorkerRun:
             or isinstance(running.error, UpdateFinishedTrialError)
             or (error is not None and running.state is None)
         ):
+            self._n_taken += 1
             _logger.warning(
                 f"Trial {frozen.number} was taken for dead, as its heartbeat did not arrive: it "
-                "is tried again, and what it reached here is dropped."
+                "is tried again, and what it reached here is dropped. These were "
+                f"{self._n_taken} of {self._progress.n_started} trials of this worker; a longer "
+                "grace period makes them fewer."
             )
             return
         self._progress.end(study, frozen, running.error, is_stopped=running.is_stopped)
 
     def _frozen(self, trial: optuna.Trial) -> optuna.trial.FrozenTrial:
         return self._study._storage.get_trial(trial._trial_id)
+
+
+def _is_over(end: float | None) -> bool:
+    return end is not None and time.monotonic() >= end
 
 
 def _is_gpu_lost(error: BaseException | None) -> bool:

@@ -18,11 +18,16 @@ import sqlalchemy
 
 from optuna_perfpred._redact import Redactor
 from optuna_perfpred._redact import shown
+from optuna_perfpred._storages import check_storage
+from optuna_perfpred._storages import has_other_tables
+from optuna_perfpred._storages import is_journal_file
 from optuna_perfpred._storages import is_sqlite_file
 from optuna_perfpred.distributed._patient_storage import PatientStorage
 
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from optuna.storages import BaseStorage
 
     from optuna_perfpred.distributed._retry import Retry
@@ -38,7 +43,12 @@ def is_sqlite(storage: str) -> bool:
 
 
 def open_storage(
-    storage: str, *, heartbeat_interval: int, grace_period: int, retry: Retry
+    storage: str,
+    *,
+    heartbeat_interval: int,
+    grace_period: int,
+    retry: Retry,
+    missing: ValueError | None = None,
 ) -> BaseStorage:
     """Open a worker's storage, and create it if there is none.
 
@@ -53,6 +63,8 @@ def open_storage(
             Seconds without one after which a trial counts as dead.
         retry:
             What is done with dead trials.
+        missing:
+            Raised if there is no storage yet; if :obj:`None`, one is created.
 
     Returns:
         The storage.
@@ -63,8 +75,11 @@ def open_storage(
         sqlalchemy.exc.SQLAlchemyError:
             If the server does not answer.
     """
+    check_storage(storage)
     if is_sqlite_file(Path(storage)):
         storage = f"sqlite:///{storage}"
+    if "://" not in storage:
+        _check_file(Path(storage), missing, is_journal_file, "a journal")
     if "://" not in storage or storage.startswith(("grpc:", "redis")):
         opened = _open_without_heartbeat(storage)
         _logger.info(
@@ -73,7 +88,7 @@ def open_storage(
         )
         return opened
     try:
-        return _open_database(storage, heartbeat_interval, grace_period, retry)
+        return _open_database(storage, heartbeat_interval, grace_period, retry, missing)
     except (sqlalchemy.exc.ArgumentError, ImportError) as error:
         # Their cause would be shown with the URL.
         raise ValueError(
@@ -82,12 +97,22 @@ def open_storage(
 
 
 def _open_database(
-    storage: str, heartbeat_interval: int, grace_period: int, retry: Retry
+    storage: str,
+    heartbeat_interval: int,
+    grace_period: int,
+    retry: Retry,
+    missing: ValueError | None,
 ) -> BaseStorage:
     url = sqlalchemy.make_url(storage)
     if url.get_backend_name() == "sqlite" and url.database in (None, "", ":memory:"):
         raise ValueError(f"Workers cannot share {shown(storage)}, which is in memory only.")
-    sqlalchemy.create_engine(url).dispose()  # Raises if a driver is missing.
+    engine = sqlalchemy.create_engine(url)  # Raises if a driver is missing.
+    if url.get_backend_name() == "sqlite":
+        file = Path(str(url.database).removeprefix("file:"))
+        _check_file(file, missing, is_sqlite_file, "an SQLite database")
+        if file.exists() and has_other_tables(engine):
+            raise ValueError(f"{str(file)!r} is the database of another program.")
+    engine.dispose()
     for attempt in range(1, _N_ATTEMPTS + 1):
         try:
             with warnings.catch_warnings():
@@ -97,7 +122,7 @@ def _open_database(
                     engine_kwargs=_engine_arguments(url, grace_period),
                     heartbeat_interval=heartbeat_interval,
                     grace_period=grace_period,
-                    heartbeat_stale_trial_callback=retry,
+                    retry=retry,
                 )
         # Workers that start at once all make the tables, and but one fails.
         except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError):
@@ -105,6 +130,21 @@ def _open_database(
                 raise
             time.sleep(random.uniform(0.2, 0.6) * attempt)
     raise AssertionError
+
+
+def _check_file(
+    file: Path, missing: ValueError | None, is_storage: Callable[[Path], bool], kind: str
+) -> None:
+    """Look at a file before anything is written."""
+    if not file.exists():
+        if missing is not None:
+            raise missing
+        if not file.parent.is_dir():
+            raise ValueError(f"There is no folder {str(file.parent)!r}.")
+    elif not file.is_file():
+        raise ValueError(f"{str(file)!r} is not a regular file.")
+    elif file.stat().st_size > 0 and not is_storage(file):
+        raise ValueError(f"{str(file)!r} is not {kind}.")
 
 
 def _engine_arguments(url: sqlalchemy.URL, grace_period: int) -> dict[str, Any]:

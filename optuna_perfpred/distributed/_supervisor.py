@@ -50,6 +50,8 @@ class _Slot:
             When it was.
         n_crashes:
             How many workers crashed soon after their start, one after the other.
+        has_nothing_left:
+            Whether the worker only settles what others left.
         code:
             The exit code, once no worker is to be started again.
     """
@@ -61,6 +63,7 @@ class _Slot:
     starts_at: float = 0.0
     started_at: float = 0.0
     n_crashes: int = 0
+    has_nothing_left: bool = False
     code: int | None = None
     readers: list[threading.Thread] = field(default_factory=list)
 
@@ -220,7 +223,7 @@ class Supervisor:
         is_quick = now - slot.started_at < self._seconds_of_quick_crash
         slot.n_crashes = slot.n_crashes + 1 if is_quick else 1
         told = f"The worker [{slot.label}] ended with the code {code}"
-        if self._trials_left(slot) == 0 or self._seconds_left() == 0:
+        if self._seconds_left() == 0 or slot.has_nothing_left:
             _logger.warning(f"{told}; there is nothing left for it.")
             slot.code = code
         elif slot.n_crashes > self._max_crashes:
@@ -229,6 +232,8 @@ class Supervisor:
         else:
             delay = min(self._first_delay * 2 ** (slot.n_crashes - 1), 60.0)
             _logger.warning(f"{told}; it is started again in {delay:g} s.")
+            # Once more without a trial of its own: to settle the one with which it died.
+            slot.has_nothing_left = self._trials_left(slot) == 0
             slot.starts_at = now + delay
 
     def _trials_left(self, slot: _Slot) -> int | None:

@@ -9,6 +9,7 @@ from optuna_perfpred._arguments import check_at_least
 from optuna_perfpred._redact import Redactor
 from optuna_perfpred._redact import shown
 from optuna_perfpred.distributed import _exit_codes
+from optuna_perfpred.distributed._config import no_study_yet
 from optuna_perfpred.distributed._log import worker_log
 from optuna_perfpred.distributed._objective import UserModule
 from optuna_perfpred.distributed._patient_storage import is_storage_error
@@ -48,6 +49,10 @@ def run_worker(
     worker: the running trial fails, and waits as a new one for the next free worker. The trial of
     a worker that died is tried again likewise once the grace period is over.
 
+    A worker that has reached a limit, and finds that no other is at work, is the last one: it
+    waits until the trials of workers that died count as dead, and runs what waits to be tried
+    again, though these trials come on top of the limits ``n_trials`` and ``max_trials``.
+
     What an objective raises fails its trial. The worker stops if that happens five times in a row.
 
     Args:
@@ -86,31 +91,38 @@ def run_worker(
         OSError:
             If a file cannot be read.
     """
-    for name, count in (("n_trials", n_trials), ("max_trials", max_trials)):
+    # Taken away, as it is not meant for processes of the objective.
+    count_file = os.environ.pop(COUNT_VARIABLE, None)
+    # A supervisor has one settle what others left that have had all their trials.
+    for name, count, least in (
+        ("n_trials", n_trials, 1 if count_file is None else 0),
+        ("max_trials", max_trials, 1),
+    ):
         if count is not None:
-            check_at_least(name, count, 1)
+            check_at_least(name, count, least)
     if timeout is not None and not timeout > 0:
         raise ValueError(f"`timeout` must be above 0, but got {timeout=}.")
     check_at_least("heartbeat_interval", heartbeat_interval, 1)
     check_at_least("grace_period", grace_period, heartbeat_interval + 1)
     check_at_least("max_retry", max_retry, 0)
     limits = Limits(n_trials, max_trials, timeout)
-    # Taken away, as it is not meant for processes of the objective.
-    progress = Progress(os.environ.pop(COUNT_VARIABLE, None))
+    progress = Progress(count_file)
     retry = Retry(max_retry)
     redact = Redactor(storage)
     with worker_log(redact), StopSignals() as signals:
         try:
             user_module = UserModule(objective)
+            may_create = config is not None or user_module.has_hook
             opened = open_storage(
                 storage,
                 heartbeat_interval=heartbeat_interval,
                 grace_period=grace_period,
                 retry=retry,
+                missing=None if may_create else no_study_yet(study_name),
             )
             study = user_module.create_study(opened, study_name, config)
             _logger.info(f"Joined the study {study_name!r} in {shown(storage)}.")
-            run = WorkerRun(study, user_module.objective, limits, retry, signals, progress)
+            run = WorkerRun(study, opened, user_module.objective, limits, retry, signals, progress)
             return run.run()
         except (ValueError, OSError, ImportError) as error:
             told = "".join(traceback.format_exception(error))

@@ -3,7 +3,6 @@ from __future__ import annotations
 from typing import Any
 from typing import TYPE_CHECKING
 
-from optuna_perfpred._redact import Redactor
 from optuna_perfpred._storage_arguments import add_storage_arguments
 from optuna_perfpred._storage_arguments import read_storage_arguments
 from optuna_perfpred._storages import open_study
@@ -35,8 +34,4 @@ def add_explain_command(commands: Any) -> None:
 
 
 def _run(args: argparse.Namespace) -> None:
-    storage = read_storage_arguments(args)
-    try:
-        print(explain(open_study(storage, args.study_name), args.number))
-    except (ValueError, ImportError) as error:
-        raise ValueError(Redactor(storage)(str(error))) from None
+    print(explain(open_study(read_storage_arguments(args), args.study_name), args.number))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from optuna.study import StudyDirection
 from scipy import special
 
+from optuna_perfpred._attributes import read_text
 from optuna_perfpred.explanation._comparison import compare
 from optuna_perfpred.explanation._explanation import Explanation
 from optuna_perfpred.explanation._history import KnownTrials
@@ -165,7 +166,11 @@ def _pruner(
         return given
     if isinstance(study.pruner, ours):
         return study.pruner
-    return FastHyperbandPruner() if CUT in trial.system_attrs else PerformancePredictionPruner()
+    return (
+        FastHyperbandPruner()
+        if trial.system_attrs.get(CUT) is not None
+        else PerformancePredictionPruner()
+    )
 
 
 def _reason(trial: FrozenTrial, decision: Decision | None, moment: Moment | None) -> str | None:
@@ -173,8 +178,8 @@ def _reason(trial: FrozenTrial, decision: Decision | None, moment: Moment | None
     if decision is not None:
         return decision.reason
     # What a wrapped pruner does where there is no forecast has no step.
-    if attrs.get(REASON) and attrs.get(STEP) is None:
-        return str(attrs[REASON])
+    if (reason := read_text(attrs, REASON)) and attrs.get(STEP) is None:
+        return reason
     return None if moment is None else moment.evidence.assessment.reason
 
 

@@ -51,40 +51,57 @@ class GainRegression:
     ) -> None:
         n, n_steps = curves.shape
         self._encoding = _Encoding(configurations)
-        of_curves = _curve_features(curves)[:, : n_steps - 1]
-        self._n_of_curves = of_curves.shape[2]
-        encoded = self._encoding.transform(configurations)[:, np.newaxis]
-        shape = (n, n_steps - 1, encoded.shape[2])
-        raw = np.concatenate([of_curves, np.broadcast_to(encoded, shape)], axis=2)
-        raw = raw.transpose(1, 0, 2)
+        raw = _curve_features(curves)[:, : n_steps - 1].transpose(1, 0, 2)
         self._mean = raw.mean(axis=1)
         self._scale = np.maximum(raw.std(axis=1), 1e-9)
-        features = self._standardize(raw, self._mean[:, np.newaxis], self._scale[:, np.newaxis])
-        self._center = features.mean(axis=1)
-        features = features - self._center[:, np.newaxis]
+        of_curves = self._standardize(raw, self._mean[:, np.newaxis], self._scale[:, np.newaxis])
+        self._center = of_curves.mean(axis=1)
+        of_curves = of_curves - self._center[:, np.newaxis]
+        encoded = self._encoding.transform(configurations)
 
         gains = (finals[:, np.newaxis] - curves[:, : n_steps - 1]).T
         self._mean_gain = gains.mean(axis=1)
         centered = gains - self._mean_gain[:, np.newaxis]
-        # One eigendecomposition of the Gram matrix gives the fits of all penalties.
-        eigenvalues, eigenvectors = np.linalg.eigh(features.transpose(0, 2, 1) @ features)
+        # One eigendecomposition of the smaller Gram matrix gives the fits of all penalties.
+        n_of_curves = of_curves.shape[2]
+        is_wide = n_of_curves + encoded.shape[1] > n
+        if is_wide:
+            # Of the trials: the configurations' part is the same at each step.
+            gram = of_curves @ of_curves.transpose(0, 2, 1) + encoded @ encoded.T
+        else:
+            shape = (n_steps - 1, n, encoded.shape[1])
+            features = np.concatenate([of_curves, np.broadcast_to(encoded, shape)], axis=2)
+            gram = features.transpose(0, 2, 1) @ features
+        eigenvalues, eigenvectors = np.linalg.eigh(gram)
         eigenvalues = np.maximum(eigenvalues, 0.0)
-        rotated = features @ eigenvectors
-        projected = np.einsum("tnp,tn->tp", rotated, centered)
+        if is_wide:
+            rotated = eigenvectors * np.sqrt(eigenvalues)[:, np.newaxis]
+            projected = np.einsum("tnp,tn->tp", eigenvectors, centered)
+            scale = np.sqrt(eigenvalues)
+        else:
+            rotated = features @ eigenvectors
+            projected = np.einsum("tnp,tn->tp", rotated, centered)
+            scale = np.ones_like(eigenvalues)
         errors = np.full(n_steps - 1, np.inf)
         self.residuals = centered
-        self._weights = np.zeros_like(projected)
+        best = np.zeros_like(projected)
+        squared = rotated**2
         for penalty in _PENALTIES:
             shrinkage = 1.0 / (eigenvalues + penalty)
-            leverage = np.einsum("tnp,tp->tn", rotated**2, shrinkage) + 1.0 / n
-            fitted = np.einsum("tnp,tp->tn", rotated, shrinkage * projected)
+            leverage = np.einsum("tnp,tp->tn", squared, shrinkage) + 1.0 / n
+            fitted = np.einsum("tnp,tp->tn", rotated, scale * shrinkage * projected)
             residuals = (centered - fitted) / np.maximum(1.0 - leverage, 1e-3)
             error = np.mean(residuals**2, axis=1)
-            weights = np.einsum("tip,tp->ti", eigenvectors, shrinkage * projected)
             better = error < errors
             errors = np.where(better, error, errors)
             self.residuals = np.where(better[:, np.newaxis], residuals, self.residuals)
-            self._weights = np.where(better[:, np.newaxis], weights, self._weights)
+            best = np.where(better[:, np.newaxis], shrinkage * projected, best)
+        weights = np.einsum("tip,tp->ti", eigenvectors, best)
+        if is_wide:  # Those of the trials.
+            self._of_curves = np.einsum("tnp,tn->tp", of_curves, weights)
+            self._of_encoded = weights @ encoded
+        else:
+            self._of_curves, self._of_encoded = np.hsplit(weights, [n_of_curves])
         self.std = np.maximum(np.sqrt(errors * n / max(n - 1, 1)), _SMALLEST_ERROR)
         self.unexplained = self.std / np.maximum(gains.std(axis=1), 1e-9)
         # No curve falls further than any fell before it; one may rise further than any did.
@@ -104,27 +121,23 @@ class GainRegression:
         Returns:
             Predictions of shape ``(m, t)``.
         """
-        m, t = curves.shape
-        encoded = self._encoding.transform(configurations)[:, np.newaxis]
-        shape = (m, t, encoded.shape[2])
-        raw = np.concatenate([_curve_features(curves), np.broadcast_to(encoded, shape)], axis=2)
-        features = self._standardize(raw, self._mean[:t], self._scale[:t]) - self._center[:t]
-        gains = np.einsum("mtp,tp->mt", features, self._weights[:t]) + self._mean_gain[:t]
+        t = curves.shape[1]
+        raw = _curve_features(curves)
+        of_curves = self._standardize(raw, self._mean[:t], self._scale[:t]) - self._center[:t]
+        gains = np.einsum("mtp,tp->mt", of_curves, self._of_curves[:t]) + self._mean_gain[:t]
+        gains += self._encoding.transform(configurations) @ self._of_encoded[:t].T
         predicted: npt.NDArray[np.float64] = curves + np.clip(
             gains, self._range[0][:t], self._range[1][:t]
         )
         return predicted
 
+    @staticmethod
     def _standardize(
-        self,
         raw: npt.NDArray[np.float64],
         mean: npt.NDArray[np.float64],
         scale: npt.NDArray[np.float64],
     ) -> npt.NDArray[np.float64]:
-        scores = (raw - mean) / scale
-        of_curves = scores[..., : self._n_of_curves]
-        np.clip(of_curves, -_LARGEST_SCORE, _LARGEST_SCORE, out=of_curves)
-        return scores
+        return np.clip((raw - mean) / scale, -_LARGEST_SCORE, _LARGEST_SCORE)
 
 
 class _Encoding:
@@ -138,14 +151,19 @@ class _Encoding:
         self._std = std[self._varies]
         scores = (configurations[:, self._varies] - self._mean) / self._std
         # The square of a feature with two values is that feature again.
-        self._squared = np.array([len(np.unique(c)) > 2 for c in scores.T], dtype=bool)
-        self._mean_square = np.mean(scores[:, self._squared] ** 2, axis=0)
+        between = (scores > scores.min(axis=0)) & (scores < scores.max(axis=0))
+        self._squared = between.any(axis=0)
+        self._mean_of_encoded, self._std_of_encoded = np.float64(0.0), np.float64(1.0)
+        encoded = self.transform(configurations)
+        self._mean_of_encoded = encoded.mean(axis=0)
+        self._std_of_encoded = np.maximum(encoded.std(axis=0), 1e-9)
 
     def transform(self, configurations: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         scores = (configurations[:, self._varies] - self._mean) / self._std
         scores = np.clip(scores, -_LARGEST_SCORE, _LARGEST_SCORE)
-        squares = np.minimum(scores[:, self._squared] ** 2, 9.0) - self._mean_square
-        return np.hstack([scores, 0.5 * squares])
+        squares = np.minimum(scores[:, self._squared] ** 2, 9.0)
+        encoded: npt.NDArray[np.float64] = np.hstack([scores, squares]) - self._mean_of_encoded
+        return encoded / self._std_of_encoded
 
 
 def _curve_features(curves: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

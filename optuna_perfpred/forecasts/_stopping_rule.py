@@ -3,9 +3,11 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
+import zipfile
 
 import numpy as np
 
+from optuna_perfpred._files import check_file
 from optuna_perfpred.forecasts._features import FEATURE_NAMES
 from optuna_perfpred.forecasts._peers import PEER_FEATURE_NAMES
 from optuna_perfpred.forecasts._trees import BoostedTrees
@@ -13,6 +15,9 @@ from optuna_perfpred.forecasts._trees import BoostedTrees
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+# Ours unpacks to a hundredth of it.
+_MAX_BYTES = 2**27
 
 
 class StoppingRule:
@@ -40,11 +45,21 @@ class StoppingRule:
         self.path = path
         file = resources.files(__package__) / "stopping_rule.npz" if path is None else Path(path)
         try:
-            with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-                self._trees = BoostedTrees.of_arrays(arrays)
-                self._peer_trees = BoostedTrees.of_arrays(arrays, prefix="peers_")
-        except (OSError, KeyError, ValueError) as error:
-            raise ValueError(f"`path` must be a stopping rule's file, but got {path=}.") from error
+            if isinstance(file, Path):
+                check_file(file, _MAX_BYTES)
+            with file.open("rb") as stream:
+                with zipfile.ZipFile(stream) as archive:
+                    if sum(member.file_size for member in archive.infolist()) > _MAX_BYTES:
+                        raise ValueError("it is too large")
+                stream.seek(0)
+                with np.load(stream, allow_pickle=False) as arrays:
+                    self._trees = BoostedTrees.of_arrays(arrays)
+                    self._peer_trees = BoostedTrees.of_arrays(arrays, prefix="peers_")
+        # A damaged archive raises whatever its part that is damaged leads to.
+        except Exception as error:
+            raise ValueError(
+                f"`path` must be a stopping rule's file, but got {path=}: {error!r}"
+            ) from error
         for trees, names in (
             (self._trees, FEATURE_NAMES),
             (self._peer_trees, PEER_FEATURE_NAMES),

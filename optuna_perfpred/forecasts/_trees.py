@@ -65,8 +65,29 @@ class BoostedTrees:
         Raises:
             KeyError:
                 If one is missing.
+            ValueError:
+                If one does not fit the others.
         """
-        return cls(**{field.name: arrays[prefix + field.name] for field in fields(cls)})
+        trees = cls(**{field.name: arrays[prefix + field.name] for field in fields(cls)})
+        nodes = (trees.feature, trees.threshold, trees.left, trees.right, trees.missing_left)
+        shape, kinds = trees.value.shape, "".join(a.dtype.kind for a in (*nodes, trees.value))
+        n_features = trees.feature_names.size
+        children = np.maximum(trees.left, trees.right)
+        if len(shape) != 2 or any(array.shape != shape for array in nodes) or kinds != "ufuubf":
+            raise ValueError("its nodes have not the same shape, or other types")
+        if trees.depth.shape != () or trees.depth.dtype.kind not in "iu" or trees.depth < 0:
+            raise ValueError("its depth is not a number of levels")
+        if trees.depth > _MAX_LEAVES or trees.baseline.shape != ():
+            raise ValueError("it is deeper than it has leaves, or has no single baseline")
+        if trees.feature_names.dtype.kind != "U" or trees.feature_names.ndim != 1:
+            raise ValueError("its features have no names")
+        if trees.feature.max(initial=0) >= n_features or children.max(initial=0) >= shape[1]:
+            raise ValueError("it has no such feature or node")
+        if not np.isfinite(trees.value).all() or not np.isfinite(trees.baseline):
+            raise ValueError("the value of a leaf is not finite")
+        if np.isnan(trees.threshold).any():
+            raise ValueError("a threshold is not a number")
+        return trees
 
     def arrays(self, prefix: str = "") -> dict[str, npt.NDArray[Any]]:
         """Give the arrays by their names, to be written to a NumPy archive without objects."""

@@ -3,8 +3,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from sklearn.feature_extraction import DictVectorizer
-from sklearn.impute import SimpleImputer
 
 
 if TYPE_CHECKING:
@@ -31,10 +29,11 @@ class ConfigurationEncoder:
     """
 
     def __init__(self) -> None:
-        self._numbers: list[str] = []
-        self._log_attrs: list[str] = []
-        self._vectorizer: DictVectorizer | None = None
-        self._imputer: SimpleImputer | None = None
+        self._columns: dict[str, int] = {}
+        self._log_attrs: set[str] = set()
+        self._means: npt.NDArray[np.float64] | None = None
+        self._incomplete = np.empty(0, dtype=np.intp)
+        self._is_number = np.empty(0, dtype=bool)
 
     def fit(self, configurations: Sequence[Configuration]) -> ConfigurationEncoder:
         """Learn the columns.
@@ -47,24 +46,25 @@ class ConfigurationEncoder:
             The encoder itself.
         """
         values: dict[str, list[float]] = {}
+        choices = set()
         for configuration in configurations:
             for name, value in configuration.items():
-                if not isinstance(value, str):
+                if isinstance(value, str):
+                    choices.add(f"{name}={value}")
+                else:
                     values.setdefault(name, []).append(value)
-        self._numbers = sorted(values)
-        self._log_attrs = [
+        self._log_attrs = {
             name
-            for name in self._numbers
+            for name in values
             if name.startswith("attr ")
             and min(values[name]) > 0.0
             and max(values[name]) >= _LOG_RATIO * min(values[name])
-        ]
-        self._vectorizer = self._imputer = None
-        if not any(configurations):
-            return self
-        self._vectorizer = DictVectorizer(sparse=False)
-        matrix = self._vectorizer.fit_transform([self._complete(c) for c in configurations])
-        self._imputer = SimpleImputer(add_indicator=True).fit(matrix)
+        }
+        self._columns = {name: column for column, name in enumerate(sorted([*values, *choices]))}
+        self._is_number = np.array([name in values for name in self._columns], dtype=bool)
+        matrix = self._fill(configurations)
+        self._incomplete = np.flatnonzero(np.isnan(matrix).any(axis=0))
+        self._means = np.nanmean(matrix, axis=0) if self._columns else None
         return self
 
     def transform(self, configurations: Sequence[Configuration]) -> npt.NDArray[np.float64]:
@@ -77,17 +77,30 @@ class ConfigurationEncoder:
         Returns:
             A finite matrix of shape ``(n, d)``; ``d`` is 0 if no feature was seen by :meth:`fit`.
         """
-        if self._vectorizer is None or self._imputer is None:
+        if self._means is None:
             return np.empty((len(configurations), 0))
-        matrix = self._vectorizer.transform([self._complete(c) for c in configurations])
-        encoded: npt.NDArray[np.float64] = self._imputer.transform(matrix)
-        return encoded
+        matrix = self._fill(configurations)
+        absent = np.isnan(matrix)
+        return np.hstack([np.where(absent, self._means, matrix), absent[:, self._incomplete]])
 
-    def _complete(self, configuration: Configuration) -> dict[str, float | str]:
-        completed: dict[str, float | str] = dict.fromkeys(self._numbers, np.nan)
-        completed.update(configuration)
+    def _fill(self, configurations: Sequence[Configuration]) -> npt.NDArray[np.float64]:
+        """Give a row each, NaN where a number is absent and 0 where a choice is another one."""
+        matrix = np.zeros((len(configurations), len(self._columns)))
+        matrix[:, self._is_number] = np.nan
+        for row, configuration in zip(matrix, configurations, strict=True):
+            columns, numbers = [], []
+            for name, value in configuration.items():
+                if isinstance(value, str):
+                    column, value = self._columns.get(f"{name}={value}"), 1.0
+                else:
+                    column = self._columns.get(name)
+                if column is not None:
+                    columns.append(column)
+                    numbers.append(value)
+            row[columns] = numbers
         for name in self._log_attrs:
-            value = completed[name]
-            assert not isinstance(value, str)
-            completed[name] = float(np.log(value)) if value > 0.0 else np.nan
-        return completed
+            column = self._columns[name]
+            matrix[:, column] = np.log(
+                matrix[:, column], where=matrix[:, column] > 0.0, out=np.full(len(matrix), np.nan)
+            )
+        return matrix

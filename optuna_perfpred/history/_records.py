@@ -1,16 +1,15 @@
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 import math
+import operator
 import re
 from typing import Any
 from typing import TYPE_CHECKING
 
 import numpy as np
-from optuna.distributions import CategoricalDistribution
-from optuna.distributions import FloatDistribution
-from optuna.distributions import IntDistribution
 
 from optuna_perfpred.history._continued import continued_number
 
@@ -36,6 +35,8 @@ LAYER_PARAMETER = re.compile(r"layer_(\d+)\[.*\]")
 """Names of the parameters that choose a network's layers, see :mod:`optuna_perfpred.nas`."""
 
 _ARCHITECTURE_ATTRS = ("num_layers", "num_weights")
+# The configurations that are kept: those of the trials that run in this process.
+_N_LATEST = 16
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,9 @@ class CurveRecord:
         if len(stopped.steps) == 0 or (not math.isnan(self.value) and len(self.steps) == 0):
             return True
         return len(self.steps) > 0 and bool(self.steps[-1] >= stopped.steps[-1])
+
+
+_latest: deque[tuple[list[Any], Configuration]] = deque(maxlen=_N_LATEST)
 
 
 def identify(trial: FrozenTrial | Trial) -> Identity:
@@ -169,16 +173,36 @@ def read_configuration(trial: FrozenTrial, feature_attrs: Sequence[str] = ()) ->
     Returns:
         The value of each feature by its name. Values are finite numbers or strings.
     """
+    attrs = (*feature_attrs, *_ARCHITECTURE_ATTRS)
+    # A trial asks at each of its steps, and may have thousands of parameters. What tells is that
+    # the objects are the same, as values of other types may be equal.
+    key = [
+        *trial.params.values(),
+        *trial.distributions.values(),
+        *trial.params,
+        *map(trial.user_attrs.get, attrs),
+        *attrs,
+    ]
+    for known, configuration in tuple(_latest):
+        if len(known) == len(key) and all(map(operator.is_, known, key)):
+            return configuration
+    configuration = _read_configuration(trial, feature_attrs)
+    _latest.append((key, configuration))
+    return configuration
+
+
+def _read_configuration(trial: FrozenTrial, feature_attrs: Sequence[str]) -> Configuration:
     configuration: dict[str, float | str] = {}
     attrs = dict.fromkeys(feature_attrs)
+    distributions = trial.distributions
     for name, value in trial.params.items():
-        if LAYER_PARAMETER.fullmatch(name):
+        if name.startswith("layer_") and LAYER_PARAMETER.fullmatch(name):
             attrs.update(dict.fromkeys(_ARCHITECTURE_ATTRS))
             continue
-        distribution = trial.distributions[name]
-        if isinstance(distribution, CategoricalDistribution):
+        log = getattr(distributions[name], "log", None)
+        if log is None:
             configuration[f"choice {name}"] = repr(value)
-        elif isinstance(distribution, FloatDistribution | IntDistribution) and distribution.log:
+        elif log:
             # Optuna guarantees that it is positive.
             _set_number(configuration, f"log {name}", math.log(value))
         else:

@@ -60,7 +60,7 @@ class TrainingSet:
     ) -> None:
         self._sign = sign
         self._encoder = ConfigurationEncoder().fit([r.configuration for r in records])
-        self._encoded: dict[frozenset[tuple[str, float | str]], npt.NDArray[np.float64]] = {}
+        self._encoded: dict[int, tuple[Configuration, npt.NDArray[np.float64]]] = {}
         self.configurations = self._encoder.transform([r.configuration for r in records])
         self.steps = _common_steps(records, horizon)
         reported = [r.values for r in records]
@@ -91,14 +91,15 @@ class TrainingSet:
             Its configuration of shape ``(1, n_features)`` and its curve of shape
             ``(1, n_steps)``.
         """
-        # A trial asks at each of its steps, with the same configuration.
-        key = frozenset(configuration.items())
-        encoded = self._encoded.get(key)
-        if encoded is None:
+        # A trial asks at each of its steps, with the same configuration. That is kept as well, so
+        # that no other one takes its place in the memory.
+        known = self._encoded.get(id(configuration))
+        if known is None:
             if len(self._encoded) >= _MAX_ENCODED:
                 self._encoded.clear()
-            encoded = self._encoded[key] = self._encoder.transform([configuration])
-        return encoded, self.align(steps, values)[np.newaxis]
+            known = configuration, self._encoder.transform([configuration])
+            self._encoded[id(configuration)] = known
+        return known[1], self.align(steps, values)[np.newaxis]
 
     def align(
         self, steps: npt.NDArray[np.int64], values: npt.NDArray[np.float64]

@@ -300,17 +300,31 @@ class LayerSpace(abc.ABC, Generic[State]):
             The states passed and the layer chosen in each; :obj:`None` if the parameters are not
             those of a network of this space, complete or not.
         """
+        try:
+            return self.follow(params)
+        except ValueError:
+            return None
+
+    def follow(self, params: Mapping[str, Any]) -> list[tuple[State, Layer]]:
+        """Read the layers chosen so far from a trial's parameters, as :meth:`read_layers`.
+
+        Raises:
+            :exc:`ValueError`:
+                If they are not those of a network of this space: names the layer and the reason.
+        """
         chosen = sorted(
             (int(match[1]), name, value)
             for name, value in params.items()
             if (match := LAYER_PARAMETER.fullmatch(name))
         )
-        try:
-            trajectory = list(self._follow(parse_layer(str(value)) for _, _, value in chosen))
-        except ValueError:
-            return None
-        names = [self.parameter_name(state) for state, _ in trajectory]
-        return trajectory if names == [name for _, name, _ in chosen] else None
+        trajectory = list(self._follow(parse_layer(str(value)) for _, _, value in chosen))
+        for (state, layer), (_, name, _) in zip(trajectory, chosen, strict=True):
+            if name != (expected := self.parameter_name(state)):
+                raise ValueError(
+                    f"The layer {self.position(state) + 1}, {layer}, is chosen by {name!r}, but "
+                    f"after the layers before it the name is {expected!r}."
+                )
+        return trajectory
 
     def _follow(self, layers: Iterable[Layer]) -> Iterator[tuple[State, Layer]]:
         state = self.initial_state
@@ -352,7 +366,7 @@ class LayerSpace(abc.ABC, Generic[State]):
             return
         mine = repr(self)
         claimed = study.user_attrs.get(SPACE_ATTR)
-        if claimed is None:
+        if not isinstance(claimed, str):  # Or something that is not ours.
             study.set_user_attr(SPACE_ATTR, mine)
         elif claimed != mine:
             raise ValueError(

@@ -8,9 +8,7 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from scipy.stats import binomtest
 
-from optuna_perfpred.pruners._assessment import AUDIT
-from optuna_perfpred.pruners._assessment import REASON
-from optuna_perfpred.pruners._assessment import STEP
+from optuna_perfpred.pruners._recorded_decision import read_decision
 
 
 if TYPE_CHECKING:
@@ -19,6 +17,8 @@ if TYPE_CHECKING:
 
     from optuna import Study
     from optuna.trial import FrozenTrial
+
+    from optuna_perfpred.pruners._recorded_decision import Decision
 
 
 _CONFIDENCE_LEVEL = 0.95
@@ -141,10 +141,13 @@ def audit_study(study: Study) -> AuditReport:
             f"{len(study.directions)} objectives."
         )
     trials = study.get_trials(deepcopy=False)
+    decisions = {trial.number: read_decision(trial) for trial in trials}
     audited = {
-        trial.number
+        trial.number: decision
         for trial in trials
-        if trial.state == TrialState.COMPLETE and trial.user_attrs.get(AUDIT) and _decided(trial)
+        if trial.state == TrialState.COMPLETE
+        and (decision := decisions[trial.number]) is not None
+        and decision.audit
     }
     false_prunes = _false_prunes(study, trials, audited)
     interval = None
@@ -160,28 +163,21 @@ def audit_study(study: Study) -> AuditReport:
         rate=len(false_prunes) / len(audited) if audited else None,
         interval=interval,
         audit_steps=sum(
-            step > trial.user_attrs[STEP]
+            step > audited[trial.number].step
             for trial in trials
             if trial.number in audited
             for step in trial.intermediate_values
         ),
-        n_pruned=sum(trial.state == TrialState.PRUNED and _decided(trial) for trial in trials),
+        n_pruned=sum(
+            trial.state == TrialState.PRUNED and decisions[trial.number] is not None
+            for trial in trials
+        ),
         total_steps=sum(len(trial.intermediate_values) for trial in trials),
     )
 
 
-def _decided(trial: FrozenTrial) -> bool:
-    """Whether a forecast has decided on this trial.
-
-    A trial that is retried after its worker died starts with the attributes of the one before it,
-    whose decision may have come later.
-    """
-    step = trial.user_attrs.get(STEP)
-    return step is not None and trial.last_step is not None and step <= trial.last_step
-
-
 def _false_prunes(
-    study: Study, trials: Sequence[FrozenTrial], audited: set[int]
+    study: Study, trials: Sequence[FrozenTrial], audited: dict[int, Decision]
 ) -> list[FalsePrune]:
     sign = 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
     feasible = [
@@ -197,10 +193,10 @@ def _false_prunes(
             false_prunes.append(
                 FalsePrune(
                     number=trial.number,
-                    step=trial.user_attrs[STEP],
+                    step=audited[trial.number].step,
                     value=trial.value,
                     best_before=None if best == -math.inf else sign * best,
-                    reason=trial.user_attrs.get(REASON, ""),
+                    reason=audited[trial.number].reason,
                 )
             )
         best = max(best, sign * trial.value)

@@ -4,10 +4,12 @@ import logging
 from typing import Any
 from typing import TYPE_CHECKING
 
+from optuna.exceptions import UpdateFinishedTrialError
+
 from optuna_perfpred.history import identify
 from optuna_perfpred.pruners._assessment import AUDIT
 from optuna_perfpred.pruners._assessment import REASON
-from optuna_perfpred.pruners._assessment import STEP
+from optuna_perfpred.pruners._recorded_decision import read_decision
 from optuna_perfpred.pruners._retries import has_decision
 from optuna_perfpred.pruners._retries import void_decision
 
@@ -25,6 +27,9 @@ _logger = logging.getLogger(__name__)
 
 class Decisions:
     """The first decision on each trial of one study that would be pruned. Safe with threads.
+
+    What is written raises :exc:`optuna.exceptions.UpdateFinishedTrialError` if another process has
+    ended the trial, and otherwise nothing.
 
     Args:
         warn_once:
@@ -44,18 +49,15 @@ class Decisions:
         """
         identity = identify(trial)
         if identity not in self._let_finish and has_decision(trial):
-            step = trial.user_attrs.get(STEP)
-            if (
-                trial.user_attrs.get(AUDIT)
-                and step is not None
-                and trial.last_step is not None
-                and step <= trial.last_step
-            ):
+            decision = read_decision(trial)
+            if decision is not None and decision.audit:
                 self._let_finish[identity] = True
             else:
                 self._let_finish[identity] = None
                 try:
                     void_decision(study, trial)
+                except UpdateFinishedTrialError:
+                    raise
                 except Exception as error:
                     self._warn_once("The reason of a pruning could not be made void", error)
         return bool(self._let_finish.get(identity))
@@ -74,5 +76,7 @@ class Decisions:
         try:
             for key, value in attributes.items():
                 study._storage.set_trial_user_attr(trial._trial_id, key, value)
+        except UpdateFinishedTrialError:
+            raise
         except Exception as error:
             self._warn_once("The reason of a pruning could not be recorded", error)

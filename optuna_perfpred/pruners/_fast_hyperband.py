@@ -5,10 +5,13 @@ import threading
 from typing import Any
 from typing import TYPE_CHECKING
 
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.pruners import HyperbandPruner
 from optuna.study import StudyDirection
 
 from optuna_perfpred._arguments import check_at_least
+from optuna_perfpred._attributes import read_number
+from optuna_perfpred._attributes import read_step
 from optuna_perfpred.forecasts import StoppingRule
 from optuna_perfpred.forecasts import StudySettings
 from optuna_perfpred.history import FinishedTrialsReader
@@ -205,19 +208,22 @@ class FastHyperbandPruner(HyperbandPruner):
 
         Hyperband decides at the end of a rung, the forecast before it.
         """
-        if self._was_cut(study, trial) or self._halve(study, trial):
-            return True
         try:
+            if self._was_cut(study, trial) or self._halve(study, trial):
+                return True
             return self._cut(getattr(study, "_study", study), trial)
+        except UpdateFinishedTrialError:
+            self._warn_once.of_ended(trial)
+            return True
         except Exception as error:
             self._warn_once("The trial is not pruned because its forecast failed", error)
             return False
 
     def _was_cut(self, study: Study, trial: FrozenTrial) -> bool:
-        cut_at = trial.system_attrs.get(CUT)
-        if cut_at is None:
+        cut_at = read_step(trial.system_attrs, CUT)
+        if trial.system_attrs.get(CUT) is None:
             return False
-        if trial.last_step is not None and cut_at <= trial.last_step:
+        if cut_at is not None and trial.last_step is not None and cut_at <= trial.last_step:
             return True
         # Not this trial was cut, but the one that it retries.
         study._storage.set_trial_system_attr(trial._trial_id, CUT, None)
@@ -264,9 +270,9 @@ class FastHyperbandPruner(HyperbandPruner):
     ) -> list[float]:
         left_out = retried_numbers(trials) | {trial.number}
         return [
-            other.system_attrs[rung.key]
+            result
             for other in trials
-            if rung.key in other.system_attrs
+            if (result := read_number(other.system_attrs, rung.key)) is not None
             and other.number not in left_out
             and self._get_bracket_id(study, other) == rung.bracket
         ]

@@ -9,6 +9,7 @@ from typing import TypeVar
 import zlib
 
 import numpy as np
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.pruners import BasePruner
 from optuna.pruners._percentile import _is_first_in_interval_step
 from optuna.study import Study
@@ -285,10 +286,14 @@ class PerformancePredictionPruner(BasePruner):
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         """Judge whether the trial should be pruned. See :meth:`optuna.pruners.BasePruner.prune`.
 
-        Never raises: if anything fails, a warning tells its cause once, and the trial goes on.
+        Never raises: if anything fails, a warning tells its cause once, and the trial goes on. One
+        that another process has ended meanwhile is pruned.
         """
         try:
             return self._prune(study, trial)
+        except UpdateFinishedTrialError:
+            self._warn_once.of_ended(trial)
+            return True
         except Exception as error:
             self._warn_once("The trial is not pruned because its forecast failed", error)
             return False

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
-import math
 import re
-from typing import Any
 from typing import NamedTuple
 from typing import TYPE_CHECKING
 
+from optuna_perfpred._attributes import read_flag
+from optuna_perfpred._attributes import read_number
+from optuna_perfpred._attributes import read_step
+from optuna_perfpred._attributes import read_text
 from optuna_perfpred.pruners._assessment import AUDIT
 from optuna_perfpred.pruners._assessment import PREDICTED_STD
 from optuna_perfpred.pruners._assessment import PREDICTED_VALUE
@@ -61,18 +63,19 @@ def read_decision(trial: FrozenTrial) -> Decision | None:
         later than this trial's last report.
     """
     attrs = trial.user_attrs
-    step = finite(attrs.get(STEP))
+    step = read_step(attrs, STEP)
     if step is None or trial.last_step is None or step > trial.last_step:
         return None
-    reason = str(attrs.get(REASON) or "")
-    std = finite(attrs.get(PREDICTED_STD))
+    reason = read_text(attrs, REASON)
+    std = read_number(attrs, PREDICTED_STD)
+    probability = read_number(attrs, PROBABILITY_OF_BEATING_BEST)
     return Decision(
-        step=int(step),
-        predicted_value=finite(attrs.get(PREDICTED_VALUE)),
+        step=step,
+        predicted_value=read_number(attrs, PREDICTED_VALUE),
         predicted_std=std if std is not None and std >= 0.0 else None,
-        probability=finite(attrs.get(PROBABILITY_OF_BEATING_BEST)),
+        probability=probability if probability is not None and 0.0 <= probability <= 1.0 else None,
         horizon=forecast_horizon(reason),
-        audit=bool(attrs.get(AUDIT)),
+        audit=read_flag(attrs, AUDIT),
         reason=reason,
     )
 
@@ -85,11 +88,4 @@ def forecast_horizon(reason: str) -> int | None:
 
 def is_by_wrapped_pruner(trial: FrozenTrial) -> bool:
     """Whether the pruner that ours wraps has decided, be it beside a forecast."""
-    return str(trial.user_attrs.get(REASON) or "").startswith(_WRAPPED)
-
-
-def finite(value: Any) -> float | None:
-    """Give a number as a float; :obj:`None` for all else, NaN and the infinities among it."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)
+    return read_text(trial.user_attrs, REASON).startswith(_WRAPPED)

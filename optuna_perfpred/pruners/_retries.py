@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from optuna.pruners._successive_halving import _completed_rung_key
 
+from optuna_perfpred._attributes import read_numbers
+from optuna_perfpred._attributes import read_step
 from optuna_perfpred.pruners._assessment import AUDIT
 from optuna_perfpred.pruners._assessment import PREDICTED_STD
 from optuna_perfpred.pruners._assessment import PREDICTED_VALUE
@@ -34,7 +36,8 @@ DECISION_ATTRS = (PREDICTED_VALUE, PREDICTED_STD, PROBABILITY_OF_BEATING_BEST, S
 def original_number(trial: FrozenTrial) -> int:
     """Give the number of the first of the trials that a trial retries, or its own."""
     # Whoever only wants to know its bracket may give a Trial, which has no such attributes.
-    return int(getattr(trial, "system_attrs", {}).get("failed_trial", trial.number))
+    number = read_step(getattr(trial, "system_attrs", {}), "failed_trial")
+    return trial.number if number is None else number
 
 
 def with_original_number(trial: FrozenTrial) -> FrozenTrial:
@@ -49,7 +52,7 @@ def with_original_number(trial: FrozenTrial) -> FrozenTrial:
 
 def retried_numbers(trials: Iterable[FrozenTrial]) -> set[int]:
     """Give the numbers of the trials that one of these retries."""
-    return {n for trial in trials for n in trial.system_attrs.get("retry_history", ())}
+    return {n for trial in trials for n in read_numbers(trial.system_attrs, "retry_history")}
 
 
 def has_decision(trial: FrozenTrial) -> bool:

@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 import warnings
+
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
 
 
 class WarnOnce:
@@ -23,3 +28,10 @@ class WarnOnce:
         if key not in self._told:
             self._told.add(key)
             warnings.warn(message if error is None else f"{message}: {error!r}", stacklevel=3)
+
+    def of_ended(self, trial: FrozenTrial) -> None:
+        """Warn of a trial that another process has ended while it trained."""
+        self(
+            f"Trial {trial.number} is stopped, as another process marked it as finished while it "
+            "trained: it has missed its heartbeats. Raise the storage's grace period"
+        )

@@ -7,6 +7,7 @@ import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING
+from typing import TypeVar
 import zlib
 
 import optuna
@@ -16,16 +17,23 @@ from optuna.study import StudyDirection
 from optuna.trial import create_trial
 from optuna.trial import TrialState
 
+from optuna_perfpred._files import check_file
+from optuna_perfpred._files import read_text
+
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from optuna.distributions import BaseDistribution
 
 
+T = TypeVar("T")
 # A positive parameter that spans two decades was most likely searched on a log scale.
 _LOG_RATIO = 100.0
 _ID = "curve_id"
+# The largest of the recorded sets unpack to a tenth of it.
+_MAX_BYTES = 2**28
 
 
 def load_curves(path: str | Path) -> optuna.Study:
@@ -101,9 +109,10 @@ def _read_direction(folder: Path) -> StudyDirection:
     file = folder / "meta.json"
     if not file.is_file():
         raise FileNotFoundError(f"{str(folder)!r} is not a curve folder: it has no meta.json.")
+    text = read_text(file)
     try:
-        meta = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
+        meta = json.loads(text)
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{file} is not valid JSON: {error}.") from error
     direction = meta.get("direction") if isinstance(meta, dict) else None
     if direction not in ("minimize", "maximize"):
@@ -115,20 +124,21 @@ def _read_direction(folder: Path) -> StudyDirection:
 
 def _read_configs(folder: Path) -> dict[str, dict[str, str]]:
     file = _find(folder, "configs.csv")
-    return {} if file is None else _read_rows(file)
+    return {} if file is None else _read_rows(file, dict)
 
 
 def _read_curves(folder: Path) -> dict[str, dict[int, float]]:
     file = _find(folder, "curves.csv")
     if file is None:
         raise FileNotFoundError(f"{str(folder)!r} is not a curve folder: it has no curves.csv.")
+    return _read_rows(file, _reports)
+
+
+def _reports(row: dict[str, str]) -> dict[int, float]:
     try:
-        return {
-            curve_id: {_step(step): float(cell) for step, cell in row.items() if cell}
-            for curve_id, row in _read_rows(file).items()
-        }
+        return {_step(step): float(cell) for step, cell in row.items() if cell}
     except ValueError as error:
-        raise ValueError(f"{file} holds what is neither a step nor a value: {error}.") from error
+        raise ValueError(f"what is neither a step nor a value: {error}") from error
 
 
 def _find(folder: Path, name: str) -> Path | None:
@@ -136,22 +146,31 @@ def _find(folder: Path, name: str) -> Path | None:
     return next((file for file in files if file.is_file()), None)
 
 
-def _read_rows(file: Path) -> dict[str, dict[str, str]]:
-    content = file.read_bytes()
-    if file.suffix == ".gz":
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error) as error:
-            raise ValueError(f"{file} cannot be decompressed: {error}.") from error
-    with io.StringIO(content.decode(), newline="") as opened:
-        reader = csv.DictReader(opened)
+def _read_rows(file: Path, convert: Callable[[dict[str, str]], T]) -> dict[str, T]:
+    check_file(file, _MAX_BYTES)
+    try:
+        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as opened:
+            content = opened.read(_MAX_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{file} cannot be decompressed: {error}.") from error
+    if len(content) > _MAX_BYTES:
+        raise ValueError(f"{file} unpacks to more than {_MAX_BYTES:,} bytes.")
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} is no text: {error}.") from error
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    rows = {}
+    try:
         if _ID not in (reader.fieldnames or ()):
-            raise ValueError(f"{file} has no column `{_ID}`.")
-        # Rows may be cut short by a crash: `None` marks the cells that are missing.
-        return {
-            str(row.pop(_ID)): {name: cell or "" for name, cell in row.items() if name is not None}
-            for row in reader
-        }
+            raise ValueError(f"no column `{_ID}`")
+        for row in reader:
+            curve_id = str(row.pop(_ID))
+            # Rows may be cut short by a crash: `None` marks the cells that are missing.
+            rows[curve_id] = convert({n: cell or "" for n, cell in row.items() if n is not None})
+    except (ValueError, csv.Error) as error:
+        raise ValueError(f"{file}, line {reader.line_num}, has {error}.") from error
+    return rows
 
 
 def _step(heading: str) -> int:

@@ -13,6 +13,7 @@ import numpy as np
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
+from optuna_perfpred._attributes import read_number
 from optuna_perfpred.pruners._assessment import PREDICTED_VALUE
 from optuna_perfpred.samplers._q_table import QTable
 from optuna_perfpred.samplers._q_table import Step
@@ -198,7 +199,7 @@ def _value(trial: FrozenTrial, sign: float) -> float | None:
     """The larger the better; :obj:`None` if the trial has no value."""
     candidates: list[Any] = [trial.value]
     if trial.state == TrialState.PRUNED:
-        candidates.insert(0, trial.user_attrs.get(PREDICTED_VALUE))
+        candidates.insert(0, read_number(trial.user_attrs, PREDICTED_VALUE))
     for value in candidates:
         if isinstance(value, int | float) and not math.isnan(value):
             # An infeasible trial is worse than all feasible ones.

@@ -11,6 +11,7 @@ from optuna.samplers import TPESampler
 from optuna.samplers._lazy_random_state import LazyRandomState
 from optuna.trial import TrialState
 
+from optuna_perfpred._attributes import read_number
 from optuna_perfpred.history import LAYER_PARAMETER
 from optuna_perfpred.history import PerStudy
 from optuna_perfpred.nas import Architecture
@@ -249,8 +250,8 @@ class QLearningSampler(BaseSampler):
         trial.set_user_attr(REUSED, known.number)
         if known.state == TrialState.COMPLETE:
             return known.value
-        if PREDICTED_VALUE in known.user_attrs:
-            trial.set_user_attr(PREDICTED_VALUE, known.user_attrs[PREDICTED_VALUE])
+        if (predicted := read_number(known.user_attrs, PREDICTED_VALUE)) is not None:
+            trial.set_user_attr(PREDICTED_VALUE, predicted)
         if known.last_step is not None:
             trial.report(known.intermediate_values[known.last_step], known.last_step)
         raise TrialPruned(f"The architecture was pruned before, in trial {known.number}.")
@@ -345,12 +346,13 @@ class QLearningSampler(BaseSampler):
         return self._latest
 
     def _read_state(self, trial: FrozenTrial) -> Any:
-        trajectory = self._space.read_layers(trial.params)
-        if trajectory is None:
+        try:
+            trajectory = self._space.follow(trial.params)
+        except ValueError as error:
             raise ValueError(
-                f"The sampler searches {self._space!r}, but the trial has layers of another "
-                f"space: {trial.params}."
-            )
+                f"The sampler searches {self._space!r}, of which trial {trial.number} is none: "
+                f"{error}"
+            ) from error
         if not trajectory:
             return self._space.initial_state
         return self._space.next_state(*trajectory[-1])

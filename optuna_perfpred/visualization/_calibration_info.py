@@ -8,8 +8,8 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from scipy.stats import binomtest
 
+from optuna_perfpred._attributes import finite
 from optuna_perfpred.pruners._audit import audit_study
-from optuna_perfpred.pruners._recorded_decision import finite
 from optuna_perfpred.pruners._recorded_decision import forecast_horizon
 from optuna_perfpred.pruners._recorded_decision import read_decision
 from optuna_perfpred.replay import ReplayReport

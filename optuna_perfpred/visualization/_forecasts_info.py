@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from optuna.trial import TrialState
 
+from optuna_perfpred._attributes import read_text
 from optuna_perfpred.pruners._assessment import REASON
 from optuna_perfpred.pruners._recorded_decision import is_by_wrapped_pruner
 from optuna_perfpred.pruners._recorded_decision import read_decision
@@ -160,7 +161,7 @@ def _read_curve(trial: FrozenTrial, horizon: int) -> _CurveInfo | None:
         steps=[step for step, _ in shown],
         values=[value for _, value in shown],
         forecast=_read_forecast(decision, at_decision, horizon),
-        reason=str(trial.user_attrs.get(REASON) or ""),
+        reason=read_text(trial.user_attrs, REASON),
     )
 
 

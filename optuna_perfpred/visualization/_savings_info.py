@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from optuna.trial import TrialState
 
+from optuna_perfpred._attributes import read_step
 from optuna_perfpred.pruners._audit import audit_study
 from optuna_perfpred.pruners._recorded_decision import is_by_wrapped_pruner
 from optuna_perfpred.pruners._recorded_decision import read_decision
@@ -105,7 +106,7 @@ def read_spent(trials: Sequence[FrozenTrial]) -> list[_Spent]:
     A pruned trial has saved as many reports as the completed ones made on the average after its
     last step. Trials whose value was known before and that were not trained are left out.
     """
-    trials = [trial for trial in trials if REUSED not in trial.user_attrs]
+    trials = [trial for trial in trials if read_step(trial.user_attrs, REUSED) is None]
     remaining = _Remaining(trials)
     spent = [
         _Spent(

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from optuna.trial import TrialState
 
+from optuna_perfpred._attributes import finite
 from optuna_perfpred.pruners._audit import audit_study
-from optuna_perfpred.pruners._recorded_decision import finite
 from optuna_perfpred.visualization._savings_info import AUDITED
 from optuna_perfpred.visualization._savings_info import BANDS
 from optuna_perfpred.visualization._savings_info import describe_audit

@@ -8,7 +8,7 @@ from optuna.storages._base import DEFAULT_STUDY_NAME_PREFIX
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from optuna_perfpred.pruners._recorded_decision import finite
+from optuna_perfpred._attributes import finite
 
 
 if TYPE_CHECKING:

@@ -263,6 +263,7 @@ def objective(trial):
     assert place.run(given_up.format(reports=True), "--n-trials", "1") == 0
     assert place.states() == ["FAIL", "COMPLETE", "COMPLETE"]
     assert "Trial 0 was taken for dead" in log.text
+    assert "1 of 1 trials of this worker; a longer grace period" in log.text
 
 
 def test_a_worker_that_lost_its_gpu_leaves_its_trial_to_a_new_process(place):

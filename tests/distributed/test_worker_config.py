@@ -223,5 +223,5 @@ def test_an_argument_that_cannot_be_read_is_told_without_a_password(capsys):
     with pytest.raises(SystemExit, match="2"):
         _cli.main(["worker", "train:objective", "--study-name", STUDY, "--strage", url])
     told = capsys.readouterr().err
-    assert "--strage mysql+pymysql://me:***@host/db" in told
+    assert "--strage (did you mean --storage?)" in told
     assert "topsecret" not in told

@@ -105,11 +105,19 @@ class Crew:
             Where the log of the workers is written.
         grace_period:
             Seconds without a heartbeat, due each second, after which a trial is failed.
+        max_retry:
+            How often a trial whose worker died is tried again.
     """
 
-    def __init__(self, url: str, folder: Path, grace_period: int = GRACE_PERIOD) -> None:
+    def __init__(
+        self, url: str, folder: Path, grace_period: int = GRACE_PERIOD, max_retry: int = 3
+    ) -> None:
         self.url = url
-        self._heartbeat = {"heartbeat_interval": 1, "grace_period": grace_period}
+        self._heartbeat = {
+            "heartbeat_interval": 1,
+            "grace_period": grace_period,
+            "max_retry": max_retry,
+        }
         self.name = f"study-{uuid.uuid4().hex}"
         self.log = folder / f"{self.name}.log"
         # The test goes on when its server was restarted.

@@ -183,3 +183,15 @@ def test_a_deleted_study_teaches_its_successor_nothing(tmp_path):
         assert run(study, 0.99) is None
         optuna.delete_study(study_name="study", storage=storage)
     assert None not in steps
+
+
+@pytest.mark.parametrize("shadow", [False, True])
+def test_a_trial_that_another_process_has_ended_is_stopped(shadow):
+    study = study_with(PerformancePredictionPruner(shadow=shadow))
+    trial = study.ask()
+    trial.suggest_float("x", 0.1, 0.1)
+    for step, value in enumerate(accuracy_curve(0.1)[:-1]):
+        trial.report(value, step)
+    study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+    with pytest.warns(UserWarning, match="missed its heartbeats. Raise the storage's grace"):
+        assert trial.should_prune()

@@ -1,0 +1,110 @@
+"""What others wrote into the attributes of a study breaks nothing that reads them."""
+
+from __future__ import annotations
+
+import math
+
+import optuna
+from optuna.trial import TrialState
+import pytest
+
+from optuna_perfpred import _cli
+from optuna_perfpred import FastHyperbandPruner
+from optuna_perfpred import PerformancePredictionPruner
+from optuna_perfpred import visualization
+from optuna_perfpred.dashboard._words import tell
+from optuna_perfpred.distributed._retry import Retry
+from optuna_perfpred.explanation import explain
+from tests.dashboard.studies import make_study
+
+
+USER = ("predicted_value", "predicted_std", "probability_of_beating_best", "step", "reason")
+USER = tuple(f"perfpred:{name}" for name in (*USER, "audit", "reused_trial", "checkpoint"))
+SYSTEM = ("perfpred:cut", "perfpred:stops", "failed_trial", "retry_history", "completed_rung_0")
+VALUES = (
+    "text",
+    "",
+    "x" * 5000,
+    None,
+    [],
+    [None, "a"],
+    {},
+    {"a": [1]},
+    math.nan,
+    math.inf,
+    -math.inf,
+    -1,
+    2.5,
+    10**400,
+    True,
+    False,
+    1e300,
+)
+FIGURES = [name for name in visualization.__all__ if name.startswith("plot_")]
+
+
+@pytest.fixture(params=[("user", key) for key in USER] + [("system", key) for key in SYSTEM])
+def spoilt(request):
+    kind, key = request.param
+    study = make_study()
+    for trial in study._storage._studies[study._study_id].trials:
+        value = VALUES[trial.number % len(VALUES)]
+        attrs = trial.user_attrs if kind == "user" else trial.system_attrs
+        if trial.number >= len(VALUES):
+            trial.user_attrs |= {
+                "perfpred:step": 3,
+                "perfpred:audit": True,
+                "perfpred:reason": "So.",
+            }
+        attrs[key] = value
+    return study
+
+
+def test_all_that_reads_a_study_survives(spoilt, tmp_path):
+    assert "nan" not in str(PerformancePredictionPruner().audit(spoilt))
+    assert list(tell(spoilt))
+    for trial in spoilt.trials[::3]:
+        assert str(explain(spoilt, trial.number))
+    for name in FIGURES:
+        if name not in ("plot_replay", "plot_policy"):
+            assert getattr(visualization, name)(spoilt).to_json()
+    retry = Retry(3)
+    for trial in spoilt.trials:
+        retry.successor(trial)
+
+
+@pytest.mark.parametrize("pruner", [PerformancePredictionPruner(), FastHyperbandPruner(1, 20)])
+def test_pruners_survive(spoilt, pruner):
+    spoilt.pruner = pruner
+    trial = spoilt.ask({"rate": optuna.distributions.FloatDistribution(0.0, 1.0)})
+    frozen = spoilt._storage._studies[spoilt._study_id].trials[-1]
+    source = spoilt.trials[3]
+    frozen.user_attrs |= source.user_attrs
+    frozen.system_attrs |= source.system_attrs
+    for step in range(1, 10):
+        trial.report(1.0 - 0.01 * step, step)
+        assert trial.should_prune() in (True, False)
+
+
+def test_the_report_survives_all_at_once(tmp_path, capsys):
+    storage = f"sqlite:///{tmp_path / 'study.sqlite3'}"
+    study = make_study(storage)
+    storable = [value for value in VALUES if value != 10**400]
+    trials = study.get_trials(deepcopy=False)
+    for n, trial in enumerate(trials):
+        for m, key in enumerate(USER):
+            template = optuna.trial.create_trial(
+                state=trial.state,
+                value=trial.value,
+                params=trial.params,
+                distributions=trial.distributions,
+                intermediate_values=trial.intermediate_values,
+                user_attrs={**trial.user_attrs, key: storable[(n + m) % len(storable)]},
+            )
+            study.add_trial(template)
+    page = tmp_path / "page.html"
+    assert _cli.main(["report", "--storage", storage, "-o", str(page)]) == 0
+    assert page.stat().st_size > 1000
+    for number in (31, 35, 40):
+        assert _cli.main(["explain", "--storage", storage, str(number)]) == 0
+    assert study.get_trials(states=(TrialState.PRUNED,))
