@@ -174,14 +174,14 @@ PRUNERS: dict[str, tuple[str, Callable[[Curves, Options], BasePruner]]] = {
         "**ours, default**",
         lambda _, options: PerformancePredictionPruner(StoppingRule(options.rule)),
     ),
-    "ours_never": (
-        "ours, no second chances",
+    "ours_retrain": (
+        "ours, second chances from the first step",
         lambda _, options: PerformancePredictionPruner(
-            StoppingRule(options.rule), second_chance="never"
+            StoppingRule(options.rule), second_chance="retrain"
         ),
     ),
     "ours_checkpoint": (
-        "**ours, checkpoints**",
+        "**ours, second chances from checkpoints**",
         lambda _, options: PerformancePredictionPruner(
             StoppingRule(options.rule), second_chance="checkpoint"
         ),

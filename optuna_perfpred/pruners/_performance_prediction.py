@@ -83,8 +83,9 @@ class PerformancePredictionPruner(BasePruner):
     performance prediction of Baker et al., "Accelerating Neural Architecture Search using
     Performance Prediction", `arXiv:1705.10823 <https://arxiv.org/abs/1705.10823>`__, section 4.
 
-    A stopped trial is not lost: it is assessed again as the study learns, and goes on once it is
-    worth more than a new trial, see ``second_chance``.
+    A stopped trial that has saved a :class:`~optuna_perfpred.Checkpoint` is not lost: it is
+    assessed again as the study learns, and goes on once it is worth more than a new trial, see
+    ``second_chance``.
 
     It suits every single-objective study: either direction, any storage, any parameters, also
     conditional ones, and curves with different, irregular or missing steps. It never prunes
@@ -204,10 +205,11 @@ class PerformancePredictionPruner(BasePruner):
             trained from its first step, and what was trained before decides nothing again;
             ``"checkpoint"``: it goes on where it was stopped, as
             :class:`~optuna_perfpred.Checkpoint` does, so that only what is left is the price.
-            ``"auto"``, the default: ``"checkpoint"`` for the trials that have saved one, else
-            ``"retrain"``, which finds more for the same number of steps as well. ``"never"``: what
-            is stopped stays so. A trial goes on once at most, whoever asks. Not while several
-            trials run in SQLite, which may give a waiting trial to two workers.
+            ``"auto"``, the default: ``"checkpoint"`` for the trials that have saved one, and for
+            the others ``"never"``, as to train from the first step again has not found more for
+            the same number of steps, see ``benchmarks/in_loop.py``. A trial goes on once at most,
+            whoever asks. Not while several trials run in SQLite, which may give a waiting trial
+            to two workers.
 
     Raises:
         ValueError:
@@ -398,10 +400,10 @@ class PerformancePredictionPruner(BasePruner):
             # Whoever cannot add a trial can still be told whether to stop.
             self._warn_once("No stopped trial could be gone on with", error)
 
-    def _keeps_checkpoint(self, trial: FrozenTrial) -> bool:
+    def _goes_on_from(self, trial: FrozenTrial) -> Literal["checkpoint", "retrain"] | None:
         if self.second_chance == "auto":
-            return trial.user_attrs.get(CHECKPOINT) is True
-        return self.second_chance == "checkpoint"
+            return "checkpoint" if trial.user_attrs.get(CHECKPOINT) is True else None
+        return None if self.second_chance == "never" else self.second_chance
 
     @property
     def _gives_second_chances(self) -> bool:
@@ -436,7 +438,7 @@ class PerformancePredictionPruner(BasePruner):
     def _new_chances(self, study: Study) -> SecondChances:
         assessor = self._assessors.of(study)
         assert isinstance(assessor, RuleAssessor)
-        return SecondChances(assessor.forecast, self._keeps_checkpoint)
+        return SecondChances(assessor.forecast, self._goes_on_from)
 
     def _is_audited(self, study: Study, trial: FrozenTrial) -> bool:
         if self._audit_rate == 0.0:

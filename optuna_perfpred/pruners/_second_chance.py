@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from typing import Literal
 from typing import NamedTuple
 from typing import TYPE_CHECKING
 
@@ -73,16 +74,18 @@ class SecondChances:
     Args:
         forecast:
             The forecast of the study.
-        keeps_checkpoint:
-            Tells whether a stopped trial goes on from a checkpoint. If not, it is trained again
-            from its first step, and what that costs is the whole training.
+        goes_on_from:
+            Tells whether a stopped trial goes on from a ``"checkpoint"``, or is to ``"retrain"``
+            from its first step, which costs the whole training; :obj:`None` if neither.
     """
 
     def __init__(
-        self, forecast: StudyForecast, keeps_checkpoint: Callable[[FrozenTrial], bool]
+        self,
+        forecast: StudyForecast,
+        goes_on_from: Callable[[FrozenTrial], Literal["checkpoint", "retrain"] | None],
     ) -> None:
         self._forecast = forecast
-        self._keeps_checkpoint = keeps_checkpoint
+        self._goes_on_from = goes_on_from
         self._looked_at: FinishedTrials | None = None
 
     def of(self, finished: FinishedTrials, trials: Sequence[FrozenTrial]) -> list[Chance]:
@@ -113,7 +116,10 @@ class SecondChances:
             trial = find_trial(trials, stopped[at].number)
             if trial is None or np.isnan(relative[at]) or not _went_on(trial, trials):
                 continue
-            share = 1.0 if self._keeps_checkpoint(trial) else float(forecasts.share_left[at])
+            start = self._goes_on_from(trial)
+            if start is None:
+                continue
+            share = 1.0 if start == "checkpoint" else float(forecasts.share_left[at])
             chances.append(
                 Chance(
                     trial,
