@@ -5,6 +5,9 @@ from optuna_perfpred.explanation import explain
 from optuna_perfpred.explanation import Explanation
 from optuna_perfpred.nas import ConvNetSpace
 from optuna_perfpred.nas import RecurrentSpace
+from optuna_perfpred.optimization import finish
+from optuna_perfpred.optimization import Finished
+from optuna_perfpred.optimization import optimize
 from optuna_perfpred.predictors import BayesianCurveNetwork
 from optuna_perfpred.predictors import CurvePredictor
 from optuna_perfpred.predictors import Forecast
@@ -28,6 +31,7 @@ __all__ = [
     "CurvePredictor",
     "Explanation",
     "FastHyperbandPruner",
+    "Finished",
     "Forecast",
     "InContextPredictor",
     "LastSeenValue",
@@ -39,4 +43,6 @@ __all__ = [
     "SequentialRegression",
     "StoppingRule",
     "explain",
+    "finish",
+    "optimize",
 ]
