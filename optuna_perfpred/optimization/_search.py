@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import copy
 from dataclasses import dataclass
 import math
+import statistics
 import threading
 import time
 from typing import Any
@@ -13,7 +14,6 @@ from typing import cast
 from typing import NamedTuple
 from typing import TYPE_CHECKING
 
-import numpy as np
 from optuna import Trial
 from optuna import TrialPruned
 from optuna.exceptions import UpdateFinishedTrialError
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from optuna.study import Study
     from optuna.trial import FrozenTrial
 
+    from optuna_perfpred.history import CurveRecord
+    from optuna_perfpred.history import FinishedTrials
     from optuna_perfpred.pruners import PerformancePredictionPruner
     from optuna_perfpred.pruners._second_chance import Chance
 
@@ -44,10 +46,10 @@ Callback = Callable[["Study", "FrozenTrial"], None]
 
 # A stopped trial goes on if its worth is above a new trial's,
 _LEAST_WORTH = 1.0
-# and where no new one comes, if it is above this: what is left to train has no better use.
-LEAST_WORTH_AT_END = 0.3
-# A trial that goes on then is stopped again below this.
-LEAST_RATIO_AT_END = 0.3
+# and where no new one comes, if it is above this multiple of what a trial of the study has been
+# worth: as most were stopped, one has cost less than a whole training. Below it, it is stopped
+# again.
+LEAST_WORTH_AT_END = 0.2
 # If its end could not be told to the storage, others do not wait longer for it.
 _SECONDS_TO_TELL = 60.0
 
@@ -133,13 +135,16 @@ class Search:
         self.n_continued = 0
         self.n_steps = 0
         self._study = study
-        self._pruner = pruner
+        self._keeps_checkpoint = pruner._keeps_checkpoint
+        self._pruner = copy.copy(pruner)
+        self._pruner._second_chance = "never"  # They are chosen here.
         self._objective = objective
         self._limits = limits
         self._n_paused = n_paused
         self._reader = FinishedTrialsReader(pruner._feature_attrs)
-        self._chances = self._chances_by(pruner)
+        self._chances = self._chances_by(self._pruner)
         self._is_at_end = False
+        self._limit = _LEAST_WORTH
         self._ended = threading.Condition()
         self._n_new = 0
         self._n_asking = 0
@@ -161,6 +166,7 @@ class Search:
         self._ask_new = study.ask
         vars(study)["ask"] = self._ask
         self._start = time.monotonic()
+        study.pruner = self._pruner
         try:
             study.optimize(
                 self._call,
@@ -182,16 +188,18 @@ class Search:
     def worth_finishing(self) -> list[Chance]:
         """Give the stopped trials that are worth it if no new ones come, the best one first."""
         finished = self._reader.read_now(self._study)
+        limit = _limit_at_end(finished)
         chances = self._chances.of(finished, self._reader.trials)
-        return [chance for chance in chances if chance.worth > LEAST_WORTH_AT_END]
+        return [chance for chance in chances if chance.worth > limit]
 
-    def _end(self) -> None:
+    def _end(self, finished: FinishedTrials) -> None:
         """Begin the end: no new trials will come, and those that run are stopped later."""
         self._is_at_end = True
-        self._study.pruner = patient = copy.copy(self._pruner)
-        patient._second_chance = "never"  # They are chosen here.
+        self._limit = _limit_at_end(finished)
+        patient = copy.copy(self._pruner)
         patient._confidence = None
-        patient._least_ratio = LEAST_RATIO_AT_END
+        patient._least_ratio = self._limit
+        self._study.pruner = patient
         self._chances = self._chances_by(patient)
 
     def _ask(self, fixed_distributions: Mapping[str, BaseDistribution] | None = None) -> Trial:
@@ -225,7 +233,7 @@ class Search:
     def _next_stopped(self) -> Trial | None:
         finished = self._reader.read_now(self._study)
         if not self._is_at_end and self._is_near_end():
-            self._end()
+            self._end(finished)
         if self._is_enough():
             return None
         waiting = (
@@ -233,9 +241,8 @@ class Search:
         )
         trial = next(filter(None, (self._claim(n) for n in waiting if n is not None)), None)
         chances = self._chances.of(finished, self._reader.trials)
-        limit = LEAST_WORTH_AT_END if self._is_at_end else _LEAST_WORTH
         for chance in chances if trial is None else ():
-            if not chance.worth > limit:
+            if not chance.worth > self._limit:
                 break
             go_on_with(self._study, chance)
             if (trial := self._claim(chance.trial.number)) is not None:
@@ -328,7 +335,7 @@ class Search:
             and continued_number(trial) is None
         ]
         left = self._start + timeout - time.monotonic()
-        return bool(durations) and left < float(np.median(durations))
+        return bool(durations) and left < statistics.median(durations)
 
     def _is_enough(self) -> bool:
         """Whether no more stopped trials are to go on."""
@@ -346,12 +353,25 @@ class Search:
             self._paused.pop(least).close()
 
     def _keeps(self, trial: FrozenTrial) -> bool:
-        return trial.number in self._paused or self._pruner._keeps_checkpoint(trial)
+        return trial.number in self._paused or self._keeps_checkpoint(trial)
 
     def _chances_by(self, pruner: PerformancePredictionPruner) -> SecondChances:
         assessor = pruner._assessors.of(self._study)
         assert isinstance(assessor, RuleAssessor)
         return SecondChances(assessor.forecast, self._keeps)
+
+
+def _limit_at_end(finished: FinishedTrials) -> float:
+    """Give the least worth of a trial that goes on if no new ones come."""
+    if len(finished.completed) == 0:
+        return _LEAST_WORTH
+    trained = statistics.fmean(map(_n_steps, finished))
+    whole = statistics.fmean(map(_n_steps, finished.completed))
+    return LEAST_WORTH_AT_END * max(whole, 1.0) / max(trained, 1.0)
+
+
+def _n_steps(record: CurveRecord) -> int:
+    return 1 + int(record.steps[-1]) if len(record.steps) else 0
 
 
 def _types(catch: Iterable[type[Exception]] | type[Exception]) -> tuple[type[Exception], ...]:
