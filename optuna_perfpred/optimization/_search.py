@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterable
-from collections.abc import Mapping
 import copy
 from dataclasses import dataclass
 import math
@@ -31,7 +30,6 @@ from optuna_perfpred.pruners._second_chance import SecondChances
 
 
 if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
     from optuna.study import Study
     from optuna.trial import FrozenTrial
 
@@ -137,7 +135,7 @@ class Search:
         self._study = study
         self._keeps_checkpoint = pruner._keeps_checkpoint
         self._pruner = copy.copy(pruner)
-        self._pruner._second_chance = "never"  # They are chosen here.
+        self._pruner.second_chance = "never"  # They are chosen here.
         self._objective = objective
         self._limits = limits
         self._n_paused = n_paused
@@ -147,7 +145,6 @@ class Search:
         self._limit = _LEAST_WORTH
         self._ended = threading.Condition()
         self._n_new = 0
-        self._n_asking = 0
         self._running: dict[int, _Running] = {}
         # By the number of the trial that was stopped.
         self._paused: dict[int, Training] = {}
@@ -163,6 +160,7 @@ class Search:
         study, pruner = self._study, self._study.pruner
         if "ask" in vars(study):
             raise RuntimeError("The study is being optimized already.")
+        self._catch = (catch,) if isinstance(catch, type) else tuple(catch)
         self._ask_new = study.ask
         vars(study)["ask"] = self._ask
         self._start = time.monotonic()
@@ -172,11 +170,11 @@ class Search:
                 self._call,
                 timeout=self._limits.timeout,
                 n_jobs=n_jobs,
-                catch=catch,
-                callbacks=[self._tell_waiting, *(callbacks or ())],
+                catch=self._catch,
+                callbacks=[self._tell_ended, *(callbacks or ())],
             )
         except _DoneError:
-            if self._error is not None and not isinstance(self._error, _types(catch)):
+            if self._error is not None:
                 raise self._error from None
         finally:
             del vars(study)["ask"]
@@ -202,33 +200,31 @@ class Search:
         self._study.pruner = patient
         self._chances = self._chances_by(patient)
 
-    def _ask(self, fixed_distributions: Mapping[str, BaseDistribution] | None = None) -> Trial:
+    def _ask(self) -> Trial:
         """Give Optuna's loop the next trial."""
-        while True:
-            with self._ended:
+        # One thread at a time: SQLite may give a trial that waits to two who ask at once.
+        with self._ended:
+            while not self._is_over():
                 if (trial := self._next_stopped()) is not None:
                     return trial
-                is_new = self._limits.n_new is None or self._n_new < self._limits.n_new
-                if is_new:
-                    self._n_new += 1
-                    self._n_asking += 1
-                elif self._study._stop_flag or not self._any_runs():
-                    self._study._storage.remove_session()
-                    raise _DoneError
-                else:
-                    # What runs now may be worth to go on when it is stopped.
-                    self._ended.wait(1.0)
-                    continue
-            try:
-                trial = self._ask_new()
-                with self._ended:
+                if self._limits.n_new is None or self._n_new < self._limits.n_new:
+                    trial = self._ask_new()
+                    # The pruner of another process may just have enqueued a stopped one.
+                    self._n_new += continued_number(trial) is None
                     self._begin(trial)
-                    # The pruner may just have enqueued a stopped one.
-                    self._n_new -= continued_number(trial) is not None
-            finally:
-                with self._ended:
-                    self._n_asking -= 1
-            return trial
+                    return trial
+                if not self._any_runs():
+                    break
+                # What runs now may be worth to go on when it is stopped.
+                self._ended.wait(1.0)
+        self._study._storage.remove_session()
+        raise _DoneError
+
+    def _is_over(self) -> bool:
+        """Whether no trial may begin any more, even if one is worth it."""
+        timeout = self._limits.timeout
+        is_late = timeout is not None and time.monotonic() >= self._start + timeout
+        return is_late or self._study._stop_flag or self._error is not None
 
     def _next_stopped(self) -> Trial | None:
         finished = self._reader.read_now(self._study)
@@ -298,27 +294,26 @@ class Search:
         except TrialPruned:
             raise
         except Exception as error:
-            self._error = error
+            if not isinstance(error, self._catch):
+                self._error = error
             raise
         finally:
-            if running.stopped is not None:
-                last = self._study._storage.get_trial(trial._trial_id).last_step
-                self.n_steps += max(0, (-1 if last is None else last) - running.trained)
             running.returned = time.monotonic()
 
-    def _tell_waiting(self, study: Study, trial: FrozenTrial) -> None:
+    def _tell_ended(self, study: Study, trial: FrozenTrial) -> None:
         with self._ended:
+            running = self._running.pop(trial._trial_id)
+            if running.stopped is not None and trial.last_step is not None:
+                self.n_steps += max(0, trial.last_step - running.trained)
             self._ended.notify_all()
 
     def _any_runs(self) -> bool:
         running = {trial._trial_id for trial in self._reader.running}
         overdue = time.monotonic() - _SECONDS_TO_TELL
-        self._running = {
-            trial_id: trial
+        return any(
+            trial_id in running and trial.returned > overdue
             for trial_id, trial in self._running.items()
-            if trial_id in running and trial.returned > overdue
-        }
-        return self._n_asking > 0 or len(self._running) > 0
+        )
 
     def _is_near_end(self) -> bool:
         """Whether no new trial will come, or one would not become complete."""
@@ -367,12 +362,8 @@ def _limit_at_end(finished: FinishedTrials) -> float:
         return _LEAST_WORTH
     trained = statistics.fmean(map(_n_steps, finished))
     whole = statistics.fmean(map(_n_steps, finished.completed))
-    return LEAST_WORTH_AT_END * max(whole, 1.0) / max(trained, 1.0)
+    return min(_LEAST_WORTH, LEAST_WORTH_AT_END * max(whole, 1.0) / max(trained, 1.0))
 
 
 def _n_steps(record: CurveRecord) -> int:
     return 1 + int(record.steps[-1]) if len(record.steps) else 0
-
-
-def _types(catch: Iterable[type[Exception]] | type[Exception]) -> tuple[type[Exception], ...]:
-    return (catch,) if isinstance(catch, type) else tuple(catch)
