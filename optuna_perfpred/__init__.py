@@ -6,6 +6,9 @@ from optuna_perfpred.explanation import explain
 from optuna_perfpred.explanation import Explanation
 from optuna_perfpred.nas import ConvNetSpace
 from optuna_perfpred.nas import RecurrentSpace
+from optuna_perfpred.optimization import finish
+from optuna_perfpred.optimization import Finished
+from optuna_perfpred.optimization import optimize
 from optuna_perfpred.predictors import BayesianCurveNetwork
 from optuna_perfpred.predictors import CurvePredictor
 from optuna_perfpred.predictors import Forecast
@@ -29,6 +32,7 @@ __all__ = [
     "CurvePredictor",
     "Explanation",
     "FastHyperbandPruner",
+    "Finished",
     "Forecast",
     "InContextPredictor",
     "LastSeenValue",
@@ -40,4 +44,6 @@ __all__ = [
     "SequentialRegression",
     "StoppingRule",
     "explain",
+    "finish",
+    "optimize",
 ]

@@ -165,6 +165,12 @@ class FinishedTrialsReader:
                 del self._asked[next(iter(self._asked))]
             return self._take_in(trials)
 
+    def read_now(self, study: Study) -> FinishedTrials:
+        """Give the finished trials of the study as they are now. See :meth:`read`."""
+        trials = study.get_trials(deepcopy=False)
+        with self._lock:
+            return self._take_in(trials)
+
     def _take_in(self, trials: Sequence[FrozenTrial]) -> FinishedTrials:
         self.trials = trials
         if not self._unread.is_of_same_study(trials):

@@ -283,6 +283,7 @@ class PerformancePredictionPruner(BasePruner):
         self._shadow = shadow
         self._seed = seed
         self.second_chance = second_chance
+        self._least_ratio: float | None = None
         self._forget()
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
@@ -429,6 +430,7 @@ class PerformancePredictionPruner(BasePruner):
                 self._predictor,
                 settings,
                 confidence=self._confidence,
+                least_ratio=self._least_ratio,
                 uses_peers=self._uses_peers,
                 warn=self._warn_once,
             )

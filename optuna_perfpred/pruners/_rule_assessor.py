@@ -46,6 +46,9 @@ class RuleAssessor:
             The pruner's arguments.
         confidence:
             The confidence, or :obj:`None` to be the more careful the fewer trials have finished.
+        least_ratio:
+            Without a confidence, the multiple of a new trial's chance below which a trial is
+            stopped, however many have finished.
         uses_peers:
             Whether to decide before the first trial is complete.
         earlier:
@@ -64,6 +67,7 @@ class RuleAssessor:
         settings: StudySettings,
         *,
         confidence: float | None = None,
+        least_ratio: float | None = None,
         uses_peers: bool = False,
         earlier: EarlierStudies | None = None,
         warn: Callable[[str], None] | None = None,
@@ -71,6 +75,7 @@ class RuleAssessor:
         self.forecast = StudyForecast(rule, settings, earlier, warn)
         self._settings = settings
         self._odds = None if confidence is None else (1.0 - confidence) / confidence
+        self._given_ratio = least_ratio
         self._uses_peers = uses_peers
 
     def assess(
@@ -133,6 +138,8 @@ class RuleAssessor:
         if self._odds is not None:
             return self._odds
         improvement = forecasts.odds_of_improvement
+        if self._given_ratio is not None:
+            return self._given_ratio * improvement
         n = (forecasts.n_finished + 1) * improvement
         return _LEAST_RATIO * improvement * n / (n + _N_CAREFUL)
 
