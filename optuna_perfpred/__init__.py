@@ -14,6 +14,7 @@ from optuna_perfpred.predictors import SequentialRegression
 from optuna_perfpred.pruners import FastHyperbandPruner
 from optuna_perfpred.pruners import PerformancePredictionPruner
 from optuna_perfpred.pruners import StoppingRule
+from optuna_perfpred.samplers import ArchitectureSampler
 from optuna_perfpred.samplers import PredictedValueSampler
 from optuna_perfpred.samplers import QLearningSampler
 
@@ -21,6 +22,7 @@ from optuna_perfpred.samplers import QLearningSampler
 __version__ = "0.1.0"
 
 __all__ = [
+    "ArchitectureSampler",
     "BayesianCurveNetwork",
     "ConvNetSpace",
     "CurvePredictor",
