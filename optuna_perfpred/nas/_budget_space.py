@@ -122,10 +122,6 @@ class BudgetSpace(LayerSpace[BudgetState]):
     def cost(self, state: BudgetState, layer: Layer) -> Cost:
         return self._space.cost(state.inner, layer)
 
-    @property
-    def unlimited(self) -> LayerSpace[Any]:
-        return self._space.unlimited
-
     def complete(self, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
         return self._space.complete(layers)
 

@@ -192,11 +192,6 @@ class LayerSpace(abc.ABC, Generic[State]):
         """
         raise ValueError(f"What a layer costs is not known in advance in {self!r}.")
 
-    @property
-    def unlimited(self) -> LayerSpace[Any]:
-        """The space without the budget that it may have."""
-        return self
-
     def implied_layers(self) -> tuple[Layer, ...]:
         """The layers that :meth:`complete` may add, so that they can be parsed."""
         return ()

@@ -46,11 +46,10 @@ class ArchitectureSampler(BaseSampler):
     "Model-based reinforcement learning for biological sequence design") and BANANAS (White et
     al. 2021, "Bayesian Optimization with Neural Architectures for Neural Architecture Search").
 
-    * The model knows networks in two ways: by which layer comes where, and by what they are made
-      of in all, that is depth, weights, multiply-adds, how often there is each layer and each
-      kind, after which other kind and in which situation, and the mean of each argument. Which
-      of the two tells more, and how far, is learned. Values are replaced by their normal scores,
-      so that they may have any scale, or be infinite.
+    * The model knows networks in three ways: by which layer comes where, by how often there is
+      each layer, and by depth, weights, multiply-adds and how often there is each kind of layers.
+      Which of them tells how much, and how far, is learned. Values are replaced by their normal
+      scores, so that they may have any scale, or be infinite.
     * Other parameters, such as a learning rate, are modelled and proposed together with the
       layers as soon as all trials have them. Those that only some trials have are left to
       :class:`~optuna.samplers.TPESampler`.
@@ -174,7 +173,7 @@ class ArchitectureSampler(BaseSampler):
         study: Study,
         trial: FrozenTrial,
         search_space: Mapping[str, BaseDistribution],
-        prefix: Network = (),
+        prefix: Network | None = None,
     ) -> Proposal:
         whole_study: Study = getattr(study, "_study", study)  # HyperbandPruner shows a bracket.
         with self._lock:
@@ -185,8 +184,8 @@ class ArchitectureSampler(BaseSampler):
                 self._features,
                 search_space,
                 fixed={name: trial.params[name] for name in search_space if name in trial.params},
-                prefix=prefix,
-                with_network=not observations or any(o.network for o in observations),
+                prefix=prefix or (),
+                with_network=prefix is not None or any(o.network for o in observations),
                 seed=(self._seed, trial.number),
             )
             if n_values < self._n_startup_trials:
@@ -230,7 +229,7 @@ class ArchitectureSampler(BaseSampler):
     def _forget(self) -> None:
         self._lock = threading.RLock()
         self._graph = NetworkGraph(self._space)
-        self._features = NetworkFeatures(NetworkGraph(self._space.unlimited))
+        self._features = NetworkFeatures(self._graph)
         self._observations = ObservationReader(self._graph)
         self._search_spaces = PerStudy(lambda study: IntersectionSearchSpace(include_pruned=True))
         # What each running trial is to try, and the parameters that it was planned with.

@@ -96,6 +96,8 @@ class ObservationReader:
             if network is None or (values is None and trial.state != TrialState.RUNNING):
                 continue
             params = {n: v for n, v in trial.params.items() if not is_layer(n)}
+            if values is None and not network and not params:  # It has chosen nothing yet.
+                continue
             constraints = tuple(trial.constraints.values())
             observations.append(Observation(trial.number, network, params, values, constraints))
         return observations
@@ -129,11 +131,13 @@ def is_layer(name: str) -> bool:
 def _continued(trials: Iterable[FrozenTrial]) -> set[int]:
     """Numbers of the trials whose place others that have ended take."""
     by_number = {trial.number: trial for trial in trials}
-    continued = set()
+    continued: set[int] = set()
     for trial in by_number.values():
         number = trial.user_attrs.get(CONTINUES)
-        earlier = by_number.get(number) if type(number) is int else None
-        if earlier is not None and number < trial.number and earlier.params == trial.params:
+        if type(number) is not int or not 0 <= number < trial.number:
+            continue
+        earlier = by_number.get(number)
+        if earlier is not None and earlier.params == trial.params:
             if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
                 continued.add(number)
             elif trial.state == TrialState.RUNNING and earlier.state == TrialState.PRUNED:

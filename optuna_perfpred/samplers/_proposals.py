@@ -129,7 +129,7 @@ class Proposer:
                 What is known, at least one of which has values.
         """
         finished = [o for o in observations if o.values is not None]
-        pending = [o for o in observations if o.values is None and (o.network or o.params)]
+        pending = [o for o in observations if o.values is None]
         targets = self._targets(finished)
         learned = _spread(targets[:, 0], _N_LEARNED)
         targets = targets[learned]
@@ -154,31 +154,28 @@ class Proposer:
     def _search(self, rows: Candidates, targets: Floats) -> Proposal:
         is_violated = (targets[:, 1:] > 0.0).any(axis=1)
         parents = np.lexsort([-targets[:, 0], is_violated])[:_N_PARENTS].tolist()
-        candidates = self._new([self._mutants(rows, parents, _N_MUTANTS), self._draw(_N_RANDOM)])
+        candidates = self._new(
+            [self._mutants(rows, parents, _N_MUTANTS, _MOST_CHANGES), self._draw(_N_RANDOM)]
+        )
         if not candidates.networks:  # All that there is has been tried.
             return self.draw()
         scores = self._scores(candidates)
         for _ in range(_N_ROUNDS):
             best = np.argsort(-scores, kind="stable")[:_N_CLIMBERS].tolist()
-            nearby = self._new([self._mutants(candidates, best, _N_NEIGHBOURS)])
+            nearby = self._new([self._mutants(candidates, best, _N_NEIGHBOURS, 1)])
             if nearby.networks:
                 candidates = _join(candidates, nearby)
                 scores = np.concatenate([scores, self._scores(nearby)])
         return self._proposal(candidates, int(np.argmax(scores)))
 
     def _fit(self, rows: Candidates, targets: Floats, choosing: npt.NDArray[np.intp]) -> None:
-        self._situations = self._features.situations(rows.networks)
-        summary = self._features.summary(rows.networks, self._situations)
-        deviations = summary.std(axis=0)
+        deviations = self._features.describe(rows.networks, self._length)[-1].std(axis=0)
         self._scale = np.where(deviations > 0.0, deviations, 1.0).astype(np.float32)
         self._model = RewardModel(self._describe(rows), targets, choosing)
 
     def _describe(self, candidates: Candidates) -> list[npt.NDArray[np.float32]]:
-        networks = candidates.networks
-        blocks = [
-            self._features.places(networks, self._length),
-            self._features.summary(networks, self._situations) / self._scale,
-        ]
+        *blocks, amounts = self._features.describe(candidates.networks, self._length)
+        blocks.append(amounts / self._scale)
         if self._points.n_columns:
             blocks.append(candidates.points.astype(np.float32))
         return blocks
@@ -213,7 +210,9 @@ class Proposer:
         networks = [self._complete(()) for _ in range(number)]
         return Candidates(networks, self._points.draw(number))
 
-    def _mutants(self, rows: Candidates, parents: Sequence[int], number: int) -> Candidates:
+    def _mutants(
+        self, rows: Candidates, parents: Sequence[int], number: int, most: int
+    ) -> Candidates:
         """Change parents in some layers, in some other parameters, or in both."""
         of_parents = np.resize(parents, number)
         points = rows.points[of_parents]
@@ -227,15 +226,15 @@ class Proposer:
         points[changes_points] = self._points.mutate(points[changes_points])
         for index in np.flatnonzero(changes_networks).tolist():
             mate = rows.networks[parents[int(self._rng.random() * len(parents))]]
-            networks[index] = self._complete(self._change(networks[index], mate))
+            networks[index] = self._complete(self._change(networks[index], mate, most))
         return Candidates(networks, points)
 
-    def _change(self, network: Network, mate: Network) -> Sequence[int | None]:
+    def _change(self, network: Network, mate: Network, most: int) -> Sequence[int | None]:
         draw, wanted = self._rng.random, list[int | None](network)
-        if draw() < _P_CROSSOVER and mate:
+        if most > 1 and draw() < _P_CROSSOVER and mate:
             place = int(draw() * len(mate))
             return [*wanted[:place], *mate[place:]]
-        for _ in range(1 + int(draw() * _MOST_CHANGES)):
+        for _ in range(1 + int(draw() * most)):
             place, kind = int(draw() * (len(wanted) + 1)), draw()
             if self._same_length or kind < _P_REPLACED:
                 wanted[place : place + 1] = [None]

@@ -19,17 +19,23 @@ if TYPE_CHECKING:
     Block = npt.NDArray[np.float32]
 
 
-_LENGTHS = (0.3, 1.0, 3.0)
-_SHARES = (0.0, 0.3, 0.6, 1.0)
+_LENGTHS = (0.3, 1.0, 3.0, 10.0)
+_SHARES = (
+    (1.0, 0.0, 0.0),
+    (0.6, 0.4, 0.0),
+    (0.3, 0.7, 0.0),
+    (0.6, 0.0, 0.4),
+    (0.3, 0.0, 0.7),
+    (0.4, 0.3, 0.3),
+    (0.2, 0.2, 0.6),
+)
 _NOISES = (0.02, 0.1, 0.4)
-# The kernel is chosen on so many rows. The whole grid would take a second, and there is one for
-# each proposal: its coordinates are tried in turn, twice.
-_N_CHOOSING = 120
+# The whole grid would take seconds: its coordinates are tried in turn, twice.
 _N_PASSES = 2
 
 
 class _Kernel(NamedTuple):
-    share: int = 1
+    shares: int = 1
     lengths: tuple[int, ...] = ()
     noise: int = 1
 
@@ -38,13 +44,13 @@ class RewardModel:
     """A Gaussian process on rows that are described in several ways.
 
     The covariance of two rows is that of their networks times that of their other parameters; the
-    one of networks is the weighted mean of one for each of two descriptions, so that networks may
-    be alike in either. Each falls with the squared distance. Weights, lengths and noise are those
-    of a small grid with the largest marginal likelihood.
+    one of networks is the weighted mean of one for each of three descriptions, so that networks
+    may be alike in any of them. Each falls with the squared distance. Weights, lengths and noise
+    are those of a small grid with the largest marginal likelihood.
 
     Args:
         blocks:
-            Descriptions of ``n`` rows: two of the networks, then any number of others. Each of
+            Descriptions of ``n`` rows: three of the networks, then any number of others. Each of
             shape ``(n, d)``, with any ``d``, also 0.
         targets:
             What is learned; the kernel is chosen for the first column. Shape: ``(n, m)``.
@@ -90,27 +96,28 @@ class RewardModel:
         return means, np.sqrt(variances[:, np.newaxis] * np.maximum(self._variances, 1e-12))
 
     def _covariances(self, scaled: Sequence[Block]) -> Block:
-        return _combine(
-            [
-                np.exp(-distance / np.float32(_LENGTHS[length]))
-                for distance, length in zip(scaled, self._kernel.lengths, strict=True)
-            ],
-            _SHARES[self._kernel.share],
-        )
+        similar = [
+            np.exp(-distance / np.float32(_LENGTHS[length]))
+            for distance, length in zip(scaled, self._kernel.lengths, strict=True)
+        ]
+        return _combine(similar, _SHARES[self._kernel.shares])
 
 
-def _combine(covariances: Sequence[Block], share: float) -> Block:
-    first, second, *others = covariances
-    combined = np.float32(share) * first + np.float32(1.0 - share) * second
-    for other in others:
+def _combine(covariances: Sequence[Block], shares: tuple[float, ...]) -> Block:
+    combined = np.zeros_like(covariances[0])
+    for covariance, share in zip(covariances, shares, strict=False):
+        if share > 0.0:
+            combined += np.float32(share) * covariance
+    for other in covariances[len(shares) :]:
         combined *= other
     return combined
 
 
 def _squared_distances(rows: Block, columns: Block) -> Block:
     squares = np.einsum("ij,ij->i", rows, rows)[:, np.newaxis]
-    distances = squares + np.einsum("ij,ij->i", columns, columns) - 2.0 * (rows @ columns.T)
-    return np.maximum(distances, np.float32(0.0), out=distances)
+    distances: Block = squares + np.einsum("ij,ij->i", columns, columns) - 2.0 * (rows @ columns.T)
+    np.maximum(distances, np.float32(0.0), out=distances)
+    return distances
 
 
 def _choose(scaled: Sequence[Block], target: Floats) -> _Kernel:
@@ -120,7 +127,7 @@ def _choose(scaled: Sequence[Block], target: Floats) -> _Kernel:
     def likelihood(kernel: _Kernel) -> float:
         if kernel not in known:
             parts = [of[length] for of, length in zip(similar, kernel.lengths, strict=True)]
-            covariances = _combine(parts, _SHARES[kernel.share]).astype(np.float64)
+            covariances = _combine(parts, _SHARES[kernel.shares]).astype(np.float64)
             covariances[np.diag_indices(len(target))] += _NOISES[kernel.noise]
             try:
                 factor = cho_factor(covariances, lower=True)
@@ -135,7 +142,7 @@ def _choose(scaled: Sequence[Block], target: Floats) -> _Kernel:
     best = _Kernel(lengths=(1,) * len(scaled))
     for _ in range(_N_PASSES):
         best = max((best._replace(noise=i) for i in range(len(_NOISES))), key=likelihood)
-        best = max((best._replace(share=i) for i in range(len(_SHARES))), key=likelihood)
+        best = max((best._replace(shares=i) for i in range(len(_SHARES))), key=likelihood)
         for block in range(len(scaled)):
             before, after = best.lengths[:block], best.lengths[block + 1 :]
             best = max(
