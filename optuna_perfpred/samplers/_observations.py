@@ -66,7 +66,9 @@ class ObservationReader:
     def __init__(self, graph: NetworkGraph) -> None:
         self._graph = graph
         self._stopped = PerStudy(lambda study: StoppedTrials(study, _N_STARTUP_OF_PREDICTED))
-        self._networks: dict[tuple[tuple[str, Any], ...], Network | None] = {}
+        # Of finished trials, which do not change any more: layers and other parameters.
+        self._read: PerStudy[dict[int, tuple[Network | None, dict[str, Any]]]]
+        self._read = PerStudy(lambda study: {})
 
     def read(self, study: Study, asking: int) -> list[Observation]:
         """Read the trials.
@@ -87,15 +89,19 @@ class ObservationReader:
             trials = self._stopped.of(study).show(trials)
         signs = [1.0 if d == StudyDirection.MAXIMIZE else -1.0 for d in study.directions]
         continued = _continued(trials)
+        known = self._read.of(study)
         observations = []
         for trial in trials:
             if trial.number == asking or trial.number in continued:
                 continue
-            network = self._read_network(trial)
             values = _values(trial, signs)
-            if network is None or (values is None and trial.state != TrialState.RUNNING):
+            if values is None and trial.state != TrialState.RUNNING:
                 continue
-            params = {n: v for n, v in trial.params.items() if not is_layer(n)}
+            network, params = known.get(trial._trial_id) or self._split(trial)
+            if values is not None:
+                known[trial._trial_id] = network, params
+            if network is None:
+                continue
             if values is None and not network and not params:  # It has chosen nothing yet.
                 continue
             constraints = tuple(trial.constraints.values())
@@ -109,18 +115,16 @@ class ObservationReader:
             return None
         return self._graph.number([layer for _, layer in trajectory])
 
-    def _read_network(self, trial: FrozenTrial) -> Network | None:
-        chosen = tuple((name, value) for name, value in trial.params.items() if is_layer(name))
-        if chosen not in self._networks:
-            network = self.read_prefix(trial)
-            if network:
-                node = 0
-                for layer in network:
-                    node = self._graph.follow(node, layer)
-                if self._graph.legal(node):  # It is not complete.
-                    network = None
-            self._networks[chosen] = network
-        return self._networks[chosen]
+    def _split(self, trial: FrozenTrial) -> tuple[Network | None, dict[str, Any]]:
+        """Give a trial's layers, if they are a network of the space, and its other parameters."""
+        network = self.read_prefix(trial)
+        if network:
+            node = 0
+            for layer in network:
+                node = self._graph.follow(node, layer)
+            if self._graph.legal(node):  # It is not complete.
+                network = None
+        return network, {n: v for n, v in trial.params.items() if not is_layer(n)}
 
 
 def is_layer(name: str) -> bool:

@@ -44,7 +44,7 @@ _MOST_CHANGES = 2
 
 # A proposal maximises the mean plus so many standard deviations at most: some look where the most
 # is expected, some where the least is known, and workers that ask at once at different places.
-_MOST_OPTIMISM = 2.0
+_MOST_OPTIMISM = 3.0
 
 # Below all normal scores that occur.
 _WORST = -6.0
