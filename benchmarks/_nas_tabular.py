@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+import time
 from typing import Any
 from typing import NamedTuple
 from typing import TYPE_CHECKING
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
     from collections.abc import Sequence
+
+    from optuna_perfpred.nas import Layer
 
 
 SPACE = CellSpace((3, 32, 32), num_classes=10)
@@ -114,15 +117,26 @@ def load_table(data_set: str) -> Table:
 
 def index_of(trial: optuna.Trial) -> int:
     """Suggest a cell and give its row."""
-    operations = SPACE.chosen(SPACE.suggest(trial))
+    return _row(SPACE.chosen(SPACE.suggest(trial)))
+
+
+def _row(operations: Sequence[Layer]) -> int:
     return int("".join(str(SPACE.vocabulary.index(layer)) for layer in operations), 5)
 
 
 class Search(NamedTuple):
-    """The best so far after some numbers of networks."""
+    """What is best after some numbers of networks.
+
+    Attributes:
+        drawn: The best value so far.
+        mean: The mean over the training seeds of the network that it was drawn of.
+        deemed: That mean of what the sampler deems best, if it tells.
+        seconds_per_network: What asking for a network takes.
+    """
 
     drawn: list[float]
     mean: list[float]
+    deemed: list[float]
     seconds_per_network: float
 
 
@@ -139,13 +153,21 @@ def search(data_set: str, sampler: str, seed: int, checkpoints: Sequence[int]) -
         return values[-1]
 
     study = optuna.create_study(direction="maximize", sampler=SAMPLERS[sampler](seed))
-    study.optimize(objective, n_trials=max(checkpoints))
+    deemed: list[float] = []
+    seconds = 0.0
+    for n in checkpoints:
+        start = time.perf_counter()
+        study.optimize(objective, n_trials=n - len(values))
+        seconds += time.perf_counter() - start
+        if isinstance(study.sampler, ArchitectureSampler):
+            operations = SPACE.chosen(study.sampler.best_architecture(study))
+            deemed.append(float(table.accuracies[_row(operations)].mean()))
     best = [int(np.argmax(values[:n])) for n in checkpoints]
-    started, ended = study.trials[0].datetime_start, study.trials[-1].datetime_complete
     return Search(
         [values[i] for i in best],
         [float(table.accuracies[rows[i]].mean()) for i in best],
-        (ended - started).total_seconds() / len(values),
+        deemed,
+        seconds / len(values),
     )
 
 
@@ -197,7 +219,7 @@ def main(args: argparse.Namespace) -> None:
     _print_header(["search", *DATA_SETS, "ms a network", "searches"])
     for sampler in chosen:
         n_seeds = min(args.n_seeds, args.n_gp_seeds) if sampler == "GP" else args.n_seeds
-        cells, milliseconds = [], []
+        cells, deemed, milliseconds = [], [], []
         for data_set in DATA_SETS:
             results = Parallel(args.jobs)(
                 delayed(search)(data_set, sampler, seed, checkpoints) for seed in range(n_seeds)
@@ -211,8 +233,14 @@ def main(args: argparse.Namespace) -> None:
                     for mean, value in zip(map(_with_interval, of_means.T), drawn, strict=True)
                 )
             )
+            if results[0].deemed:
+                means = np.array([result.deemed for result in results])
+                deemed.append(" / ".join(map(_with_interval, means.T)))
         row = [sampler, *cells, f"{np.mean(milliseconds):.1f}", str(n_seeds)]
         print("|", " | ".join(row), "|", flush=True)
+        if deemed:
+            row = [f"{sampler}, its best_architecture", *deemed, "", str(n_seeds)]
+            print("|", " | ".join(row), "|", flush=True)
     print(
         "\nTwo objectives, accuracy and weights: share of the largest hypervolume after "
         f"{' / '.join(map(str, checkpoints))} networks, ± 95 % interval\n"

@@ -14,6 +14,7 @@ from optuna.search_space import IntersectionSearchSpace
 
 from optuna_perfpred._arguments import check_at_least
 from optuna_perfpred.history import PerStudy
+from optuna_perfpred.nas import Architecture
 from optuna_perfpred.samplers._network_features import NetworkFeatures
 from optuna_perfpred.samplers._network_graph import NetworkGraph
 from optuna_perfpred.samplers._observations import is_layer
@@ -118,12 +119,7 @@ class ArchitectureSampler(BaseSampler):
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        search_space = self._search_spaces.of(study).calculate(study)
-        return {
-            name: distribution
-            for name, distribution in search_space.items()
-            if not is_layer(name) and not distribution.single()
-        }
+        return _beside_layers(self._search_spaces.of(study).calculate(study))
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -156,6 +152,42 @@ class ArchitectureSampler(BaseSampler):
                 search_space = planned[0] if planned else {}
                 planned = search_space, self._propose(study, trial, search_space, prefix)
             return str(self._space.vocabulary[planned[1].network[len(prefix)]])
+
+    def best_architecture(self, study: Study) -> Architecture:
+        """The trained network that is deemed the best one, luck aside.
+
+        The best of many values is one that was lucky, with its weights at the start or the order
+        of its batches. The model knows what networks like it are worth.
+
+        Args:
+            study:
+                The study, of a single objective.
+
+        Returns:
+            Of the networks that have values, the one that the model expects most of; of those
+            that keep all constraints if there are any.
+
+        Raises:
+            :exc:`ValueError`:
+                If the study has several objectives, or no network has a value.
+        """
+        self._raise_error_if_multi_objective(study)
+        search_space = _beside_layers(self._search_spaces.of(study).calculate(study))
+        with self._lock:
+            observations = [o for o in self._observations.read(study, asking=-1) if o.network]
+            if all(observation.values is None for observation in observations):
+                raise ValueError(f"No network of {self._space!r} has a value yet.")
+            proposer = Proposer(
+                self._graph,
+                self._features,
+                search_space,
+                fixed={},
+                prefix=(),
+                with_network=True,
+                seed=(self._seed, 0),
+            )
+            layers = [self._space.vocabulary[la] for la in proposer.best(observations).network]
+            return Architecture(self._space.complete(tuple(layers)), self._space.input_shape)
 
     def after_trial(
         self,
@@ -235,6 +267,16 @@ class ArchitectureSampler(BaseSampler):
         # What each running trial is to try, and the parameters that it was planned with.
         self._plans: PerStudy[dict[int, tuple[Mapping[str, BaseDistribution], Proposal]]]
         self._plans = PerStudy(lambda study: {})
+
+
+def _beside_layers(
+    search_space: Mapping[str, BaseDistribution],
+) -> dict[str, BaseDistribution]:
+    return {
+        name: distribution
+        for name, distribution in search_space.items()
+        if not is_layer(name) and not distribution.single()
+    }
 
 
 def _agrees(proposal: Proposal, prefix: Network, params: Mapping[str, Any]) -> bool:

@@ -128,16 +128,8 @@ class Proposer:
             observations:
                 What is known, at least one of which has values.
         """
-        finished = [o for o in observations if o.values is not None]
-        pending = [o for o in observations if o.values is None]
-        targets = self._targets(finished)
-        learned = _spread(targets[:, 0], _N_LEARNED)
-        targets = targets[learned]
-        rows = self._candidates([finished[index] for index in learned])
-        lengths = {len(observation.network) for observation in observations}
-        self._length, self._same_length = max(lengths), len(lengths) == 1
-        choosing = _spread(targets[:, 0], _N_CHOOSING)
-        self._fit(rows, targets, choosing)
+        _, rows, targets, choosing = self._learn(observations)
+        pending = [observation for observation in observations if observation.values is None]
         known = self._candidates(observations)
         self._seen = set(_keys(known.networks, known.points))
         if pending:
@@ -150,6 +142,32 @@ class Proposer:
             self._fit(rows, targets, choosing)
         self._optimism = _MOST_OPTIMISM * self._numpy_rng.uniform()
         return self._search(rows, targets)
+
+    def best(self, observations: Sequence[Observation]) -> Observation:
+        """Give what a model of the values deems best of what was tried.
+
+        Args:
+            observations:
+                What is known, at least one of which has values.
+        """
+        learned, rows, targets, _ = self._learn(observations)
+        means, _ = self._model.predict(self._describe(rows))
+        is_violated = (targets[:, 1:] > 0.0).any(axis=1)
+        return learned[int(np.lexsort([-means[:, 0], is_violated])[0])]
+
+    def _learn(
+        self, observations: Sequence[Observation]
+    ) -> tuple[list[Observation], Candidates, Floats, npt.NDArray[np.intp]]:
+        finished = [o for o in observations if o.values is not None]
+        targets = self._targets(finished)
+        chosen = _spread(targets[:, 0], _N_LEARNED)
+        learned, targets = [finished[index] for index in chosen], targets[chosen]
+        rows = self._candidates(learned)
+        lengths = {len(observation.network) for observation in observations}
+        self._length, self._same_length = max(lengths), len(lengths) == 1
+        choosing = _spread(targets[:, 0], _N_CHOOSING)
+        self._fit(rows, targets, choosing)
+        return learned, rows, targets, choosing
 
     def _search(self, rows: Candidates, targets: Floats) -> Proposal:
         is_violated = (targets[:, 1:] > 0.0).any(axis=1)

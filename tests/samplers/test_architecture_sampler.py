@@ -327,3 +327,17 @@ def test_when_all_networks_are_known_it_goes_on():
 def test_bad_arguments_are_refused(n_startup_trials):
     with pytest.raises(ValueError, match="n_startup_trials"):
         ArchitectureSampler(SPACE, n_startup_trials=n_startup_trials)
+
+
+def test_the_best_architecture_is_no_lucky_one():
+    study = new_study(ArchitectureSampler(CELLS, seed=0))
+    rng = np.random.default_rng(0)
+    with pytest.raises(ValueError, match="has a value yet"):
+        study.sampler.best_architecture(study)
+    run(study, 30, lambda trial: cell_value(CELLS.suggest(trial)) + 0.1 * rng.normal())
+    study.enqueue_trial(CELLS.params(CELLS.parse(study.trials[0].user_attrs["architecture"])))
+    lucky = study.ask()
+    worth = cell_value(CELLS.suggest(lucky))
+    study.tell(lucky, study.best_value + 0.01)
+    assert study.best_trial.number == lucky.number
+    assert cell_value(study.sampler.best_architecture(study)) > worth
