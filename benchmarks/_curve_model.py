@@ -32,6 +32,10 @@ class CurveModel:
             Number of nearest recorded configurations of which one gives its residual.
         decimals:
             To which curves are rounded, as the last bits of a forecast depend on the computer.
+        limits:
+            The least and the largest value that there can be. If :obj:`None`, forecasts are kept
+            within the range, step by step, of those of cross-validation, and curves within that
+            of the recorded ones: then no curve ends better than any that was recorded.
 
     Attributes:
         r2_by_step:
@@ -47,14 +51,15 @@ class CurveModel:
         n_neighbours: int,
         *,
         decimals: int | None = None,
+        limits: tuple[float, float] | None = None,
     ) -> None:
         self._n_neighbours = n_neighbours
         self._decimals = decimals
-        self._range = curves.min(axis=0), curves.max(axis=0)
+        self._range = limits or (curves.min(axis=0), curves.max(axis=0))
         self._regressor = _regressor(features.shape[1])
         folds = KFold(5, shuffle=True, random_state=0)
         forecasts = cross_val_predict(self._regressor, features, curves, cv=folds)
-        self._forecast_range = forecasts.min(axis=0), forecasts.max(axis=0)
+        self._forecast_range = limits or (forecasts.min(axis=0), forecasts.max(axis=0))
         self._residuals = curves - forecasts
         self.r2_by_step = r2_score(curves, forecasts, multioutput="raw_values")
         self._regressor.fit(features, curves)

@@ -81,17 +81,13 @@ class Surrogate:
     - The forecast is made from features of the layers, by the average of a support vector
       regression and boosted trees for each of three principal components of the curves. The
       learning rates in the file, lowered when a network failed to learn, are an outcome and no
-      feature. Good networks make a regression extrapolate: forecasts are kept within the range,
-      epoch by epoch, of those that cross-validation made for recorded networks.
+      feature.
     - The residual is that of a recorded network in cross-validation: what the features do not
       explain of a real training, its seed included, and no more. A hash of the notation picks it
       among the 20 networks with the nearest features, as residuals are large where networks fail.
 
-    A residual can make a network better than any that was trained, and a search finds the one of
-    thousands that it does this to. So the first of the 20, in the hash's order, counts that keeps
-    the curve within the range, epoch by epoch, of recorded curves; if none does, the curve is
-    clipped to it. Hence no value is above the best recorded one, which a search can be measured
-    against. The price: residuals of the very best forecasts are more often negative.
+    So a network may be better than any that was trained, as the best of a space is than the best
+    of a thousand of it; that a search is lucky with residuals has its share in it.
 
     Args:
         folder:
@@ -119,7 +115,13 @@ class Surrogate:
         self.recorded_values = curves[:, -1]
         self._curves = dict(zip(networks, curves, strict=True))
         features = np.array([_features(network) for network in networks])
-        self._model = CurveModel(features, curves, N_NEIGHBOURS, decimals=4)  # As recorded.
+        self._model = CurveModel(
+            features,
+            curves,
+            N_NEIGHBOURS,
+            decimals=4,  # As recorded.
+            limits=(0.0, 1.0),
+        )
         self.r2_by_epoch = self._model.r2_by_step
         self.r2 = float(self.r2_by_epoch[-1])
 

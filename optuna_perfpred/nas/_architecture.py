@@ -2,24 +2,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-import re
 from typing import NamedTuple
 from typing import TYPE_CHECKING
 
 from optuna_perfpred.nas._layers import Dropout
+from optuna_perfpred.nas._layers import FEED_FORWARD
 from optuna_perfpred.nas._layers import GlobalAveragePooling
 from optuna_perfpred.nas._layers import Layer
 from optuna_perfpred.nas._layers import parse_layer
 from optuna_perfpred.nas._layers import Shape
 from optuna_perfpred.nas._layers import Softmax
+from optuna_perfpred.nas._layers import split_notation
 
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from collections.abc import Iterator
-
-
-# The commas between layers, not those between a layer's arguments.
-_BETWEEN_LAYERS = re.compile(r",(?![^()]*\))")
 
 
 class LayerShapes(NamedTuple):
@@ -51,26 +49,23 @@ class Architecture:
 
     Args:
         layers:
-            The layers in order. The last one, and no other, is a
-            :class:`~optuna_perfpred.nas.Softmax`.
+            The layers in order. What ends a network is the business of a
+            :class:`~optuna_perfpred.nas.LayerSpace`.
         input_shape:
             Shape of an input: ``(channels, height, width)`` of an image, or
             ``(vocabulary_size,)`` if the inputs are tokens.
 
     Raises:
         :exc:`ValueError`:
-            If the layers do not end as they must, or a layer cannot be applied.
+            If there are no layers, or a layer cannot be applied.
     """
 
     layers: tuple[Layer, ...]
     input_shape: Shape
 
     def __post_init__(self) -> None:
-        if not self.layers or not isinstance(self.layers[-1], Softmax):
-            raise ValueError(f"An architecture must end with SM(num_classes), but got {self}.")
-        for layer in self.layers[:-1]:
-            if isinstance(layer, Softmax):
-                raise ValueError(f"Nothing may follow {layer}, but got {self}.")
+        if not self.layers:
+            raise ValueError("An architecture must have layers, but got none.")
         if not self.input_shape or min(self.input_shape) < 1:
             raise ValueError(
                 f"The input shape must be positive numbers, but got {self.input_shape}."
@@ -81,7 +76,12 @@ class Architecture:
         return f"[{', '.join(map(str, self.layers))}]"
 
     @classmethod
-    def parse(cls, notation: str, input_shape: Shape = (3, 32, 32)) -> Architecture:
+    def parse(
+        cls,
+        notation: str,
+        input_shape: Shape = (3, 32, 32),
+        parse_layer: Callable[[str], Layer] = parse_layer,
+    ) -> Architecture:
         """Parse the published notation.
 
         Args:
@@ -89,6 +89,8 @@ class Architecture:
                 An architecture as it prints. Dropout layers may be part of it, or not.
             input_shape:
                 Shape of an input. The default is that of the published networks' images.
+            parse_layer:
+                Parses a layer; the default knows the published ones.
 
         Returns:
             The architecture. It prints as ``notation``, spaces aside.
@@ -100,7 +102,7 @@ class Architecture:
         text = notation.strip()
         if not (text.startswith("[") and text.endswith("]")):
             raise ValueError(f"An architecture is written in brackets, but got {notation!r}.")
-        layers = [parse_layer(layer) for layer in _BETWEEN_LAYERS.split(text[1:-1])]
+        layers = [parse_layer(layer) for layer in split_notation(text[1:-1])]
         return cls(tuple(layers), tuple(input_shape))
 
     @property
@@ -112,6 +114,15 @@ class Architecture:
     def num_weights(self) -> int:
         """Number of weights, biases not counted."""
         return sum(shapes.num_weights for shapes in self.shapes)
+
+    @cached_property
+    def multiply_adds(self) -> int:
+        """Number of multiplications with a weight, of one image or one token."""
+        return sum(
+            layer.multiply_adds(input_shape)
+            for layer, input_shape, _, num_weights in self.shapes
+            if num_weights > 0 or not isinstance(layer, Softmax)
+        )
 
     @property
     def output_shapes(self) -> tuple[Shape, ...]:
@@ -131,10 +142,10 @@ class Architecture:
         Reinforcement Learning", section 5). The classifier is not counted.
 
         Returns:
-            The architecture with dropout layers; itself if it has some already, or if its layers
-            bring their own, as recurrent ones do.
+            The architecture with dropout layers; itself if it has some already, or if it is no
+            network of the published layers for images.
         """
-        if len(self.input_shape) != 3 or any(isinstance(la, Dropout) for la in self.layers):
+        if any(isinstance(la, Dropout) or not isinstance(la, FEED_FORWARD) for la in self.layers):
             return self
         ends = (GlobalAveragePooling, Softmax)
         total = sum(not isinstance(layer, ends) for layer in self.layers) // 2

@@ -12,6 +12,7 @@ from optuna_perfpred.nas._layers import GlobalAveragePooling
 from optuna_perfpred.nas._layers import Layer
 from optuna_perfpred.nas._layers import Pooling
 from optuna_perfpred.nas._layers import Softmax
+from optuna_perfpred.nas._space import Cost
 from optuna_perfpred.nas._space import LayerSpace
 
 
@@ -244,6 +245,9 @@ class ConvNetSpace(LayerSpace[ConvNetState]):
         bins = [f"<={bound}" for bound in self._size_bins if size <= bound]
         last = str(state.last) if state.last else "input"
         return state.position, last, bins[0] if bins else f">{max(self._size_bins, default=0)}"
+
+    def cost(self, state: ConvNetState, layer: Layer) -> Cost:
+        return Cost.of((layer,), state.shape)
 
     def complete(self, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
         """Add the softmax after global average pooling.

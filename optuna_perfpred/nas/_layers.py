@@ -5,11 +5,18 @@ from dataclasses import dataclass
 from dataclasses import fields
 import math
 import re
+from typing import Any
 from typing import ClassVar
+from typing import TYPE_CHECKING
+
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 Shape = tuple[int, ...]
-"""A representation: ``(channels, height, width)`` of an image, else ``(features,)``."""
+"""A representation: ``(channels, height, width)`` of an image, ``(length, features)`` of a
+sequence of known length such as an image's patches, else ``(features,)``."""
 
 _NOTATION = re.compile(r"\s*([A-Za-z]+)\(([^()]*)\)\s*")
 
@@ -18,14 +25,21 @@ _NOTATION = re.compile(r"\s*([A-Za-z]+)\(([^()]*)\)\s*")
 class Layer(abc.ABC):
     """A layer of an :class:`~optuna_perfpred.nas.Architecture`.
 
-    Layers are immutable and print as in the published notation, for instance ``C(64,3,1)``.
+    Layers are immutable and print as in the published notation, for instance ``C(64,3,1)``. A
+    layer of one's own is a frozen dataclass with :meth:`output_shape`, and :meth:`build` if
+    networks are built with it; it is known wherever it is in the vocabulary of a space.
+
+    Attributes:
+        code:
+            What it prints as before its arguments; the name of the class by default.
     """
 
     code: ClassVar[str]
 
-    def __post_init__(self) -> None:
-        if any(getattr(self, field.name) < 1 for field in fields(self)):
-            raise ValueError(f"The arguments of a layer must be positive, but got {self}.")
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "code" not in cls.__dict__:
+            cls.code = cls.__name__
 
     def __str__(self) -> str:
         arguments = (str(getattr(self, field.name)).removesuffix(".0") for field in fields(self))
@@ -53,9 +67,51 @@ class Layer(abc.ABC):
         """
         return 0
 
+    def multiply_adds(self, input_shape: Shape) -> int:
+        """Count the multiplications with a weight, of one image or one token.
+
+        Args:
+            input_shape:
+                Shape of what the layer is given.
+
+        Returns:
+            Unless a layer knows better, its weights at each position of what it gives.
+        """
+        shape = self.output_shape(input_shape)
+        num_positions = math.prod(shape[1:]) if len(shape) == 3 else math.prod(shape[:-1])
+        return self.num_weights(input_shape) * num_positions
+
+    def build(self, input_shape: Shape, *, bias: bool) -> nn.Module:
+        """Build the layer.
+
+        Args:
+            input_shape:
+                Shape of what it is given.
+            bias:
+                Whether it has biases. Without them the module has the weights that
+                :meth:`num_weights` counts.
+
+        Returns:
+            A PyTorch module. See :func:`~optuna_perfpred.nas.build` for what it is given.
+
+        Raises:
+            :exc:`ValueError`:
+                If the layer has no module.
+        """
+        raise ValueError(f"No module is known for the layer {self}.")
+
 
 @dataclass(frozen=True)
-class Convolution(Layer):
+class PositiveLayer(Layer):
+    """A layer whose arguments are positive numbers."""
+
+    def __post_init__(self) -> None:
+        if any(getattr(self, field.name) < 1 for field in fields(self)):
+            raise ValueError(f"The arguments of a layer must be positive, but got {self}.")
+
+
+@dataclass(frozen=True)
+class Convolution(PositiveLayer):
     """A convolution, padded so that stride 1 keeps the size, followed by a ReLU.
 
     Args:
@@ -78,15 +134,23 @@ class Convolution(Layer):
             raise ValueError(f"The filter size of a convolution must be odd, but got {self}.")
 
     def output_shape(self, input_shape: Shape) -> Shape:
-        _, height, width = _image(self, input_shape)
+        _, height, width = image_shape(self, input_shape)
         return self.filters, -(-height // self.stride), -(-width // self.stride)
 
     def num_weights(self, input_shape: Shape) -> int:
-        return _image(self, input_shape)[0] * self.filters * self.size**2
+        return image_shape(self, input_shape)[0] * self.filters * self.size**2
+
+    def build(self, input_shape: Shape, *, bias: bool) -> nn.Module:
+        from torch import nn
+
+        convolution = nn.Conv2d(
+            input_shape[0], self.filters, self.size, self.stride, self.size // 2, bias=bias
+        )
+        return nn.Sequential(convolution, nn.ReLU())
 
 
 @dataclass(frozen=True)
-class Pooling(Layer):
+class Pooling(PositiveLayer):
     """Max-pooling without padding.
 
     Args:
@@ -101,16 +165,21 @@ class Pooling(Layer):
     stride: int
 
     def output_shape(self, input_shape: Shape) -> Shape:
-        channels, *sides = _image(self, input_shape)
+        channels, *sides = image_shape(self, input_shape)
         if min(sides) < self.size:
             raise ValueError(f"{self} cannot be applied to {sides[0]} × {sides[1]} values.")
         # ceil((side - size + 1) / stride)
         height, width = ((side - self.size) // self.stride + 1 for side in sides)
         return channels, height, width
 
+    def build(self, input_shape: Shape, *, bias: bool) -> nn.Module:
+        from torch import nn
+
+        return nn.MaxPool2d(self.size, self.stride)
+
 
 @dataclass(frozen=True)
-class FullyConnected(Layer):
+class FullyConnected(PositiveLayer):
     """A fully connected layer, followed by a ReLU.
 
     Args:
@@ -127,9 +196,15 @@ class FullyConnected(Layer):
     def num_weights(self, input_shape: Shape) -> int:
         return math.prod(input_shape) * self.units
 
+    def build(self, input_shape: Shape, *, bias: bool) -> nn.Module:
+        from torch import nn
+
+        linear = nn.Linear(math.prod(input_shape), self.units, bias=bias)
+        return nn.Sequential(nn.Flatten(), linear, nn.ReLU())
+
 
 @dataclass(frozen=True)
-class Dropout(Layer):
+class Dropout(PositiveLayer):
     """Dropout, the ``index``-th of ``total``, with the probability ``index / (2 total)``.
 
     Args:
@@ -156,9 +231,14 @@ class Dropout(Layer):
     def output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
 
+    def build(self, input_shape: Shape, *, bias: bool) -> nn.Module:
+        from torch import nn
+
+        return nn.Dropout(self.probability)
+
 
 @dataclass(frozen=True)
-class GlobalAveragePooling(Layer):
+class GlobalAveragePooling(PositiveLayer):
     """A 1 × 1 convolution to one map for each class, averaged over the image.
 
     Args:
@@ -170,16 +250,25 @@ class GlobalAveragePooling(Layer):
     num_classes: int
 
     def output_shape(self, input_shape: Shape) -> Shape:
-        _image(self, input_shape)
+        image_shape(self, input_shape)
         return (self.num_classes,)
 
     def num_weights(self, input_shape: Shape) -> int:
-        return _image(self, input_shape)[0] * self.num_classes
+        return image_shape(self, input_shape)[0] * self.num_classes
+
+    def multiply_adds(self, input_shape: Shape) -> int:
+        return self.num_weights(input_shape) * math.prod(input_shape[1:])
+
+    def build(self, input_shape: Shape, *, bias: bool) -> nn.Module:
+        from torch import nn
+
+        convolution = nn.Conv2d(input_shape[0], self.num_classes, 1, bias=bias)
+        return nn.Sequential(convolution, nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
 @dataclass(frozen=True)
-class Softmax(Layer):
-    """The classifier, always the last layer.
+class Softmax(PositiveLayer):
+    """The classifier of the published networks.
 
     After global average pooling it is the softmax alone and has no weights, see
     :class:`~optuna_perfpred.nas.Architecture`; else a linear layer comes before it.
@@ -198,9 +287,15 @@ class Softmax(Layer):
     def num_weights(self, input_shape: Shape) -> int:
         return math.prod(input_shape) * self.num_classes
 
+    def build(self, input_shape: Shape, *, bias: bool) -> nn.Module:
+        from torch import nn
+
+        linear = nn.Linear(math.prod(input_shape), self.num_classes, bias=bias)
+        return nn.Sequential(nn.Flatten(), linear) if len(input_shape) == 3 else linear
+
 
 @dataclass(frozen=True)
-class Embedding(Layer):
+class Embedding(PositiveLayer):
     """An embedding of tokens; its input shape is ``(vocabulary_size,)``.
 
     Args:
@@ -215,8 +310,16 @@ class Embedding(Layer):
         return (self.units,)
 
     def num_weights(self, input_shape: Shape) -> int:
-        (vocabulary_size,) = _vector(self, input_shape)
+        (vocabulary_size,) = vector_shape(self, input_shape)
         return vocabulary_size * self.units
+
+    def multiply_adds(self, input_shape: Shape) -> int:
+        return 0
+
+    def build(self, input_shape: Shape, *, bias: bool) -> nn.Module:
+        from torch import nn
+
+        return nn.Embedding(input_shape[0], self.units)
 
 
 @dataclass(frozen=True)
@@ -235,8 +338,18 @@ class _Recurrent(Layer):
         return (self.units,)
 
     def num_weights(self, input_shape: Shape) -> int:
-        (features,) = _vector(self, input_shape)
+        (features,) = vector_shape(self, input_shape)
         return self.gates * self.units * (features + self.units)
+
+    def build(self, input_shape: Shape, *, bias: bool) -> nn.Module:
+        from torch import nn
+
+        from optuna_perfpred.nas._modules import Recurrent
+
+        cells = nn.LSTM if isinstance(self, LSTM) else nn.GRU
+        return Recurrent(
+            cells(input_shape[0], self.units, bias=bias, batch_first=True), self.dropout
+        )
 
 
 @dataclass(frozen=True)
@@ -269,24 +382,34 @@ class GRU(_Recurrent):
     gates: ClassVar[int] = 3
 
 
-_KINDS: dict[str, type[Layer]] = {
-    kind.code: kind
-    for kind in (
-        Convolution,
-        Pooling,
-        FullyConnected,
-        Dropout,
-        GlobalAveragePooling,
-        Softmax,
-        Embedding,
-        LSTM,
-        GRU,
-    )
-}
+FEED_FORWARD = (Convolution, Pooling, FullyConnected, Dropout, GlobalAveragePooling, Softmax)
+"""The layers of the published networks for images."""
+
+PUBLISHED = (*FEED_FORWARD, Embedding, LSTM, GRU)
+"""The layers that are known wherever a notation is parsed, whatever the space."""
+
+_KINDS: dict[str, type[Layer]] = {kind.code: kind for kind in PUBLISHED}
+
+
+def split_notation(text: str) -> list[str]:
+    """Split at the commas that are outside of all parentheses.
+
+    Args:
+        text:
+            Layers, or the arguments of one.
+    """
+    parts, depth = [""], 0
+    for character in text:
+        depth += (character == "(") - (character == ")")
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return parts
 
 
 def parse_layer(notation: str) -> Layer:
-    """Parse a layer.
+    """Parse a published layer. For all others see :meth:`~optuna_perfpred.nas.LayerSpace.parse`.
 
     Args:
         notation:
@@ -322,13 +445,15 @@ def _signature(kind: type[Layer]) -> str:
     return ",".join(field.name for field in fields(kind))
 
 
-def _image(layer: Layer, shape: Shape) -> Shape:
+def image_shape(layer: Layer, shape: Shape) -> Shape:
+    """Give the shape that a layer is given; raise :exc:`ValueError` if it is no image's."""
     if len(shape) != 3:
         raise ValueError(f"{layer} needs (channels, height, width), but is given {shape}.")
     return shape
 
 
-def _vector(layer: Layer, shape: Shape) -> Shape:
+def vector_shape(layer: Layer, shape: Shape) -> Shape:
+    """Give the shape that a layer is given; raise :exc:`ValueError` unless it is a vector's."""
     if len(shape) != 1:
         raise ValueError(f"{layer} needs (features,), but is given {shape}.")
     return shape

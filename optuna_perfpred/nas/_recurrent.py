@@ -10,6 +10,7 @@ from optuna_perfpred.nas._layers import GRU
 from optuna_perfpred.nas._layers import Layer
 from optuna_perfpred.nas._layers import LSTM
 from optuna_perfpred.nas._layers import Softmax
+from optuna_perfpred.nas._space import Cost
 from optuna_perfpred.nas._space import LayerSpace
 
 
@@ -134,6 +135,10 @@ class RecurrentSpace(LayerSpace[RecurrentState]):
             For instance ``"LSTM"``; ``"input"`` before the first layer.
         """
         return state.last.code if state.last else "input"
+
+    def cost(self, state: RecurrentState, layer: Layer) -> Cost:
+        shape = self.input_shape if state.last is None else state.last.output_shape((1,))
+        return Cost.of((layer,), shape)
 
     def agent_state(self, state: RecurrentState) -> tuple[int, str]:
         """The position and the last layer.

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import abc
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 from typing import Generic
 from typing import TYPE_CHECKING
@@ -9,6 +11,7 @@ from typing import TypeVar
 from optuna_perfpred.history import LAYER_PARAMETER
 from optuna_perfpred.nas._architecture import Architecture
 from optuna_perfpred.nas._layers import parse_layer
+from optuna_perfpred.nas._layers import split_notation
 
 
 if TYPE_CHECKING:
@@ -27,6 +30,50 @@ State = TypeVar("State")
 
 SPACE_ATTR = "perfpred:layer_space"
 """Study attribute that tells which space the study searches."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What layers cost.
+
+    Attributes:
+        num_weights:
+            Their number of weights.
+        multiply_adds:
+            Their multiplications with a weight, of one image or one token.
+    """
+
+    num_weights: int
+    multiply_adds: int
+
+    @classmethod
+    def of(cls, layers: Iterable[Layer], shape: Shape) -> Cost:
+        """Count.
+
+        Args:
+            layers:
+                The layers in order.
+            shape:
+                Shape of what the first one is given.
+        """
+        num_weights = multiply_adds = 0
+        for layer in layers:
+            num_weights += layer.num_weights(shape)
+            multiply_adds += layer.multiply_adds(shape)
+            shape = layer.output_shape(shape)
+        return cls(num_weights, multiply_adds)
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(self.num_weights + other.num_weights, self.multiply_adds + other.multiply_adds)
+
+    def __sub__(self, other: Cost) -> Cost:
+        return Cost(self.num_weights - other.num_weights, self.multiply_adds - other.multiply_adds)
+
+    def within(self, budget: Cost) -> bool:
+        """Tell whether neither number is above that of a budget."""
+        return (
+            self.num_weights <= budget.num_weights and self.multiply_adds <= budget.multiply_adds
+        )
 
 
 class LayerSpace(abc.ABC, Generic[State]):
@@ -53,6 +100,11 @@ class LayerSpace(abc.ABC, Generic[State]):
     input_shape: Shape
     vocabulary: tuple[Layer, ...]
     initial_state: State
+
+    def __repr__(self) -> str:
+        """Tell one space from another: by it a study knows which one it searches."""
+        layers = ", ".join(map(str, self.vocabulary))
+        return f"{type(self).__name__}(input_shape={self.input_shape}, vocabulary=[{layers}])"
 
     @abc.abstractmethod
     def violation(self, state: State, layer: Layer) -> str | None:
@@ -97,7 +149,6 @@ class LayerSpace(abc.ABC, Generic[State]):
                 A state.
         """
 
-    @abc.abstractmethod
     def situation(self, state: State) -> str:
         """Name what the legal layers depend on beside the position.
 
@@ -108,7 +159,56 @@ class LayerSpace(abc.ABC, Generic[State]):
         Args:
             state:
                 A state in which the network has not ended.
+
+        Returns:
+            Unless a subclass knows better, ``"all"`` or the number whose binary digits tell which
+            layers of the vocabulary are legal.
         """
+        return self.name_choices(self.legal_layers(state))
+
+    def name_choices(self, layers: tuple[Layer, ...]) -> str:
+        """Give layers of the vocabulary a short name.
+
+        Args:
+            layers:
+                The layers, in the order of the vocabulary.
+        """
+        if layers == self.vocabulary:
+            return "all"
+        return f"{sum((la in layers) << i for i, la in enumerate(self.vocabulary)):x}"
+
+    def cost(self, state: State, layer: Layer) -> Cost:
+        """What a layer adds to the cost of a network, with the layers that it implies.
+
+        Args:
+            state:
+                A state in which the network has not ended.
+            layer:
+                A layer that is legal in it.
+
+        Raises:
+            :exc:`ValueError`:
+                If the space cannot tell in advance.
+        """
+        raise ValueError(f"What a layer costs is not known in advance in {self!r}.")
+
+    def implied_layers(self) -> tuple[Layer, ...]:
+        """The layers that :meth:`complete` may add, so that they can be parsed."""
+        return ()
+
+    def parse_layer(self, notation: str) -> Layer:
+        """Parse a layer of the vocabulary, a layer that it implies, or a published one.
+
+        Args:
+            notation:
+                A layer as it prints, spaces aside.
+
+        Raises:
+            :exc:`ValueError`:
+                If the layer is not known.
+        """
+        layer = self._notations.get("".join(notation.split()))
+        return parse_layer(notation) if layer is None else layer
 
     def agent_state(self, state: State) -> Hashable:
         """What a learning agent sees of a state.
@@ -166,7 +266,7 @@ class LayerSpace(abc.ABC, Generic[State]):
             reasons = "; ".join(f"{la}: {self.violation(state, la)}" for la in self.vocabulary)
             raise ValueError(
                 f"The space {self!r} cannot end: no layer may be number "
-                f"{self.position(state) + 1} after {self.situation(state)}. {reasons}."
+                f"{self.position(state) + 1} in the state {state}. {reasons}."
             )
         return legal
 
@@ -199,6 +299,7 @@ class LayerSpace(abc.ABC, Generic[State]):
                 to enqueue one), if the study searches another space, or if the space has no
                 legal layer left.
         """
+        _ = self._notations  # Raises if layers cannot be told apart.
         self._claim_study(trial)
         enqueued = _enqueued_layers(trial)
         layers: list[Layer] = []
@@ -240,7 +341,7 @@ class LayerSpace(abc.ABC, Generic[State]):
             :exc:`ValueError`:
                 If it is not legal: names the layer and the rule that it breaks.
         """
-        architecture = Architecture.parse(notation, self.input_shape)
+        architecture = self._read(notation)
         self.trajectory(architecture)
         return architecture
 
@@ -259,7 +360,7 @@ class LayerSpace(abc.ABC, Generic[State]):
                 If it is not legal: names the layer and the rule that it breaks.
         """
         if isinstance(architecture, str):
-            architecture = Architecture.parse(architecture, self.input_shape)
+            architecture = self._read(architecture)
         return {
             self.parameter_name(state): str(layer)
             for state, layer in self.trajectory(architecture)
@@ -317,7 +418,7 @@ class LayerSpace(abc.ABC, Generic[State]):
             for name, value in params.items()
             if (match := LAYER_PARAMETER.fullmatch(name))
         )
-        trajectory = list(self._follow(parse_layer(str(value)) for _, _, value in chosen))
+        trajectory = list(self._follow(self.parse_layer(str(value)) for _, _, value in chosen))
         for (state, layer), (_, name, _) in zip(trajectory, chosen, strict=True):
             if name != (expected := self.parameter_name(state)):
                 raise ValueError(
@@ -325,6 +426,27 @@ class LayerSpace(abc.ABC, Generic[State]):
                     f"after the layers before it the name is {expected!r}."
                 )
         return trajectory
+
+    @cached_property
+    def _notations(self) -> dict[str, Layer]:
+        notations: dict[str, Layer] = {}
+        for number, layer in enumerate((*self.vocabulary, *self.implied_layers()), start=1):
+            notation = "".join(str(layer).split())
+            if not notation or split_notation(notation) != [notation]:
+                raise ValueError(
+                    f"The layer {number} of the vocabulary, {layer!r}, cannot be parsed back: it "
+                    f"prints as {notation!r}, and a comma outside of parentheses ends a layer."
+                )
+            known = notations.setdefault(notation, layer)
+            if known != layer or (number <= len(self.vocabulary) and len(notations) < number):
+                raise ValueError(
+                    f"Two layers of the vocabulary print as {notation!r}, {known!r} and "
+                    f"{layer!r}: nothing could tell them apart."
+                )
+        return notations
+
+    def _read(self, notation: str) -> Architecture:
+        return Architecture.parse(notation, self.input_shape, self.parse_layer)
 
     def _follow(self, layers: Iterable[Layer]) -> Iterator[tuple[State, Layer]]:
         state = self.initial_state
@@ -348,7 +470,7 @@ class LayerSpace(abc.ABC, Generic[State]):
     def _check_enqueued(self, state: State, name: str, given_name: str, value: Any) -> None:
         what = f"The enqueued layer {self.position(state) + 1}, {value}, is"
         try:
-            layer = parse_layer(str(value))
+            layer = self.parse_layer(str(value))
         except ValueError as error:
             raise ValueError(f"{what} illegal: {error}") from None
         self._check_legal(state, layer, "enqueued layer")

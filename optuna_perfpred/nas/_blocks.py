@@ -1,0 +1,460 @@
+"""Layers and blocks of later networks than the published ones.
+
+Normalisations always have a scale and a shift, and both are counted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+import math
+from typing import ClassVar
+from typing import TYPE_CHECKING
+
+from optuna_perfpred.nas._layers import image_shape
+from optuna_perfpred.nas._layers import PositiveLayer
+from optuna_perfpred.nas._layers import Shape
+
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class BatchNormalization(PositiveLayer):
+    """Batch normalisation of images (Ioffe and Szegedy, 2015), followed by a ReLU."""
+
+    code: ClassVar[str] = "BN"
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return image_shape(self, input_shape)
+
+    def num_weights(self, input_shape: Shape) -> int:
+        return 2 * image_shape(self, input_shape)[0]
+
+    def build(self, input_shape: Shape, *, bias: bool) -> nn.Module:
+        from torch import nn
+
+        return nn.Sequential(nn.BatchNorm2d(input_shape[0]), nn.ReLU())
+
+
+@dataclass(frozen=True)
+class LayerNormalization(PositiveLayer):
+    """Layer normalisation: of the features at each position, of an image's values as a whole."""
+
+    code: ClassVar[str] = "LN"
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return input_shape
+
+    def num_weights(self, input_shape: Shape) -> int:
+        return 2 * _num_features(input_shape)
+
+    def build(self, input_shape: Shape, *, bias: bool) -> nn.Module:
+        from torch import nn
+
+        if len(input_shape) == 3:
+            return nn.GroupNorm(1, input_shape[0])
+        return nn.LayerNorm(input_shape[-1])
+
+
+@dataclass(frozen=True)
+class _Convolutional(PositiveLayer):
+    filters: int
+    size: int = 3
+    stride: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.size % 2 == 0:
+            raise ValueError(f"The filter size of a convolution must be odd, but got {self}.")
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        _, height, width = image_shape(self, input_shape)
+        return self.filters, -(-height // self.stride), -(-width // self.stride)
+
+
+@dataclass(frozen=True)
+class Stem(_Convolutional):
+    """A convolution and batch normalisation.
+
+    Args:
+        filters:
+            Number of filters.
+        size:
+            Height and width of a filter, odd.
+        stride:
+            The stride.
+    """
+
+    code: ClassVar[str] = "S"
+
+    def num_weights(self, input_shape: Shape) -> int:
+        channels = image_shape(self, input_shape)[0]
+        return channels * self.filters * self.size**2 + 2 * self.filters
+
+    def build(self, input_shape: Shape, *, bias: bool) -> nn.Module:
+        from torch import nn
+
+        convolution = nn.Conv2d(
+            input_shape[0], self.filters, self.size, self.stride, self.size // 2, bias=bias
+        )
+        return nn.Sequential(convolution, nn.BatchNorm2d(self.filters))
+
+
+@dataclass(frozen=True)
+class ConvolutionBlock(Stem):
+    """A convolution, batch normalisation and a ReLU.
+
+    Args:
+        filters:
+            Number of filters.
+        size:
+            Height and width of a filter, odd.
+        stride:
+            The stride.
+    """
+
+    code: ClassVar[str] = "CB"
+
+    def build(self, input_shape: Shape, *, bias: bool) -> nn.Module:
+        from torch import nn
+
+        return nn.Sequential(super().build(input_shape, bias=bias), nn.ReLU())
+
+
+@dataclass(frozen=True)
+class SeparableConvolution(_Convolutional):
+    """A depthwise and a pointwise convolution, each with normalisation and ReLU.
+
+    As in MobileNet (Howard et al., 2017).
+
+    Args:
+        filters:
+            Number of pointwise filters.
+        size:
+            Height and width of a depthwise filter, odd.
+        stride:
+            The stride of the depthwise convolution.
+    """
+
+    code: ClassVar[str] = "SC"
+
+    def num_weights(self, input_shape: Shape) -> int:
+        channels = image_shape(self, input_shape)[0]
+        return channels * (self.size**2 + 2) + channels * self.filters + 2 * self.filters
+
+    def build(self, input_shape: Shape, *, bias: bool) -> nn.Module:
+        from torch import nn
+
+        channels = input_shape[0]
+        return nn.Sequential(
+            nn.Conv2d(
+                channels,
+                channels,
+                self.size,
+                self.stride,
+                self.size // 2,
+                groups=channels,
+                bias=bias,
+            ),
+            nn.BatchNorm2d(channels),
+            nn.ReLU(),
+            nn.Conv2d(channels, self.filters, 1, bias=bias),
+            nn.BatchNorm2d(self.filters),
+            nn.ReLU(),
+        )
+
+
+@dataclass(frozen=True)
+class InvertedBottleneck(_Convolutional):
+    """The block of MobileNetV2 (Sandler et al., 2018).
+
+    Widened by a pointwise convolution, filtered by a depthwise one, made narrow again; with a
+    skip where the shape stays.
+
+    Args:
+        filters:
+            Number of filters of the last convolution.
+        size:
+            Height and width of a depthwise filter, odd.
+        stride:
+            The stride of the depthwise convolution.
+        expansion:
+            How many times wider it is inside than what it is given.
+    """
+
+    code: ClassVar[str] = "IB"
+    expansion: int = 4
+
+    def num_weights(self, input_shape: Shape) -> int:
+        channels = image_shape(self, input_shape)[0]
+        inside = self.expansion * channels
+        return inside * (channels + self.size**2 + self.filters + 4) + 2 * self.filters
+
+    def multiply_adds(self, input_shape: Shape) -> int:
+        channels, height, width = image_shape(self, input_shape)
+        inside = self.expansion * channels
+        widening = inside * (channels + 2)
+        rest = self.num_weights(input_shape) - widening
+        return widening * height * width + rest * math.prod(self.output_shape(input_shape)[1:])
+
+    def build(self, input_shape: Shape, *, bias: bool) -> nn.Module:
+        from torch import nn
+
+        from optuna_perfpred.nas._modules import Skip
+
+        channels = input_shape[0]
+        inside = self.expansion * channels
+        body = nn.Sequential(
+            nn.Conv2d(channels, inside, 1, bias=bias),
+            nn.BatchNorm2d(inside),
+            nn.ReLU6(),
+            nn.Conv2d(
+                inside, inside, self.size, self.stride, self.size // 2, groups=inside, bias=bias
+            ),
+            nn.BatchNorm2d(inside),
+            nn.ReLU6(),
+            nn.Conv2d(inside, self.filters, 1, bias=bias),
+            nn.BatchNorm2d(self.filters),
+        )
+        return Skip(body) if self.output_shape(input_shape) == input_shape else body
+
+
+@dataclass(frozen=True)
+class ResidualBlock(_Convolutional):
+    """Two times a ReLU, a convolution and batch normalisation, and a skip (He et al., 2016).
+
+    Where the shape changes, the skip is average pooling and a pointwise convolution, as in
+    NAS-Bench-201.
+
+    Args:
+        filters:
+            Number of filters of both convolutions.
+        size:
+            Height and width of a filter, odd.
+        stride:
+            The stride of the first convolution.
+    """
+
+    code: ClassVar[str] = "RB"
+
+    def num_weights(self, input_shape: Shape) -> int:
+        channels = image_shape(self, input_shape)[0]
+        weights = (channels + self.filters) * self.filters * self.size**2 + 4 * self.filters
+        return weights + self._num_weights_of_skip(input_shape)
+
+    def build(self, input_shape: Shape, *, bias: bool) -> nn.Module:
+        from torch import nn
+
+        from optuna_perfpred.nas._modules import Skip
+
+        channels = input_shape[0]
+        layers: list[nn.Module] = []
+        for given, stride in ((channels, self.stride), (self.filters, 1)):
+            layers += [
+                nn.ReLU(),
+                nn.Conv2d(given, self.filters, self.size, stride, self.size // 2, bias=bias),
+                nn.BatchNorm2d(self.filters),
+            ]
+        shortcut: list[nn.Module] = []
+        if self.stride > 1:
+            shortcut.append(nn.AvgPool2d(self.stride, ceil_mode=True))
+        if self._num_weights_of_skip(input_shape):
+            shortcut.append(nn.Conv2d(channels, self.filters, 1, bias=bias))
+        return Skip(nn.Sequential(*layers), nn.Sequential(*shortcut))
+
+    def _num_weights_of_skip(self, input_shape: Shape) -> int:
+        changes = self.output_shape(input_shape) != input_shape
+        return input_shape[0] * self.filters if changes else 0
+
+
+@dataclass(frozen=True)
+class AveragePooling(PositiveLayer):
+    """Average pooling, padded so that stride 1 keeps the size; the padding does not count.
+
+    Args:
+        size:
+            Height and width of the window, odd.
+        stride:
+            The stride.
+    """
+
+    code: ClassVar[str] = "AP"
+    size: int
+    stride: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.size % 2 == 0:
+            raise ValueError(f"The window of a padded pooling must be odd, but got {self}.")
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        channels, height, width = image_shape(self, input_shape)
+        return channels, -(-height // self.stride), -(-width // self.stride)
+
+    def build(self, input_shape: Shape, *, bias: bool) -> nn.Module:
+        from torch import nn
+
+        return nn.AvgPool2d(self.size, self.stride, self.size // 2, count_include_pad=False)
+
+
+@dataclass(frozen=True)
+class GlobalPooling(PositiveLayer):
+    """The mean over an image, or over a sequence of known length."""
+
+    code: ClassVar[str] = "GP"
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        if len(input_shape) < 2:
+            raise ValueError(f"{self} needs an image or a sequence, but is given {input_shape}.")
+        return (_num_features(input_shape),)
+
+    def build(self, input_shape: Shape, *, bias: bool) -> nn.Module:
+        from optuna_perfpred.nas._modules import Mean
+
+        return Mean((2, 3) if len(input_shape) == 3 else (1,))
+
+
+@dataclass(frozen=True)
+class Linear(PositiveLayer):
+    """A linear layer, of all values of an image or of the features at each position.
+
+    Args:
+        units:
+            Number of units.
+    """
+
+    code: ClassVar[str] = "L"
+    units: int
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return (self.units,) if len(input_shape) == 3 else (*input_shape[:-1], self.units)
+
+    def num_weights(self, input_shape: Shape) -> int:
+        return self._num_inputs(input_shape) * self.units
+
+    def build(self, input_shape: Shape, *, bias: bool) -> nn.Module:
+        from torch import nn
+
+        linear = nn.Linear(self._num_inputs(input_shape), self.units, bias=bias)
+        return nn.Sequential(nn.Flatten(), linear) if len(input_shape) == 3 else linear
+
+    @staticmethod
+    def _num_inputs(input_shape: Shape) -> int:
+        return math.prod(input_shape) if len(input_shape) == 3 else input_shape[-1]
+
+
+@dataclass(frozen=True)
+class PatchEmbedding(PositiveLayer):
+    """Cuts images into square patches and embeds each of them and its place.
+
+    As in the vision transformer (Dosovitskiy et al., 2021).
+
+    Args:
+        units:
+            Length of a patch's vector.
+        size:
+            Height and width of a patch.
+    """
+
+    code: ClassVar[str] = "PE"
+    units: int
+    size: int
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        _, *sides = image_shape(self, input_shape)
+        if min(sides) < self.size:
+            raise ValueError(f"{self} cannot be applied to {sides[0]} × {sides[1]} values.")
+        return (sides[0] // self.size) * (sides[1] // self.size), self.units
+
+    def num_weights(self, input_shape: Shape) -> int:
+        length, _ = self.output_shape(input_shape)
+        return (input_shape[0] * self.size**2 + length) * self.units
+
+    def multiply_adds(self, input_shape: Shape) -> int:
+        length, _ = self.output_shape(input_shape)
+        return length * input_shape[0] * self.size**2 * self.units
+
+    def build(self, input_shape: Shape, *, bias: bool) -> nn.Module:
+        from optuna_perfpred.nas._modules import Patches
+
+        length, units = self.output_shape(input_shape)
+        return Patches(input_shape[0], units, self.size, length, bias)
+
+
+@dataclass(frozen=True)
+class Positions(PositiveLayer):
+    """Adds sine waves to the features of tokens, so that their places can be told apart."""
+
+    code: ClassVar[str] = "POS"
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return _sequence_shape(self, input_shape)
+
+    def build(self, input_shape: Shape, *, bias: bool) -> nn.Module:
+        from optuna_perfpred.nas import _modules
+
+        return _modules.Positions()
+
+
+@dataclass(frozen=True)
+class TransformerBlock(PositiveLayer):
+    """Self-attention and two linear layers, each after layer normalisation and with a skip.
+
+    Patches of an image see all others; tokens of a text, whose length is not known, see those
+    before them only (Vaswani et al., 2017, with the normalisation first).
+
+    Args:
+        heads:
+            Number of heads; must divide the number of features.
+        ratio:
+            How many times wider the first linear layer is than the features.
+    """
+
+    code: ClassVar[str] = "T"
+    heads: int
+    ratio: int = 4
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        shape = _sequence_shape(self, input_shape)
+        if shape[-1] % self.heads:
+            raise ValueError(f"The heads of {self} must divide the {shape[-1]} features.")
+        return shape
+
+    def num_weights(self, input_shape: Shape) -> int:
+        features = input_shape[-1]
+        return (4 + 2 * self.ratio) * features**2 + 4 * features
+
+    def multiply_adds(self, input_shape: Shape) -> int:
+        attention = 0 if len(input_shape) == 1 else 2 * input_shape[0] ** 2 * input_shape[1]
+        return super().multiply_adds(input_shape) + attention
+
+    def build(self, input_shape: Shape, *, bias: bool) -> nn.Module:
+        from torch import nn
+
+        from optuna_perfpred.nas._modules import Attention
+        from optuna_perfpred.nas._modules import Skip
+
+        features = input_shape[-1]
+        attention = Attention(features, self.heads, causal=len(input_shape) == 1, bias=bias)
+        return nn.Sequential(
+            Skip(nn.Sequential(nn.LayerNorm(features), attention)),
+            Skip(
+                nn.Sequential(
+                    nn.LayerNorm(features),
+                    nn.Linear(features, self.ratio * features, bias=bias),
+                    nn.GELU(),
+                    nn.Linear(self.ratio * features, features, bias=bias),
+                )
+            ),
+        )
+
+
+def _num_features(shape: Shape) -> int:
+    return shape[0] if len(shape) == 3 else shape[-1]
+
+
+def _sequence_shape(layer: PositiveLayer, shape: Shape) -> Shape:
+    if len(shape) > 2:
+        raise ValueError(f"{layer} needs a sequence, but is given {shape}.")
+    return shape

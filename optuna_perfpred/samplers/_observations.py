@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+from typing import NamedTuple
+from typing import TYPE_CHECKING
+
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
+
+from optuna_perfpred.history import LAYER_PARAMETER
+from optuna_perfpred.history import PerStudy
+from optuna_perfpred.samplers._predicted_study import StoppedTrials
+
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from collections.abc import Mapping
+    from collections.abc import Sequence
+
+    from optuna.study import Study
+    from optuna.trial import FrozenTrial
+
+    from optuna_perfpred.samplers._network_graph import Network
+    from optuna_perfpred.samplers._network_graph import NetworkGraph
+
+
+CONTINUES = "perfpred:continues"
+"""User attribute of a trial that continues a stopped one: that one's number."""
+
+# As in PredictedValueSampler: what is foreseen from fewer completed trials misleads.
+_N_STARTUP_OF_PREDICTED = 5
+
+
+class Observation(NamedTuple):
+    """What a trial tells of the space.
+
+    Attributes:
+        number:
+            The trial's number.
+        network:
+            Its layers; empty if it has none.
+        params:
+            Its other parameters.
+        values:
+            Its values, the larger the better; :obj:`None` if it is running.
+        constraints:
+            Its constraints, positive ones violated.
+    """
+
+    number: int
+    network: Network
+    params: Mapping[str, Any]
+    values: tuple[float, ...] | None
+    constraints: tuple[float, ...]
+
+
+class ObservationReader:
+    """Reads what the trials of a study tell. Safe with threads.
+
+    Args:
+        graph:
+            The graph of the space that the study searches.
+    """
+
+    def __init__(self, graph: NetworkGraph) -> None:
+        self._graph = graph
+        self._stopped = PerStudy(lambda study: StoppedTrials(study, _N_STARTUP_OF_PREDICTED))
+        # Of finished trials, which do not change any more: layers and other parameters.
+        self._read: PerStudy[dict[int, tuple[Network | None, dict[str, Any]]]]
+        self._read = PerStudy(lambda study: {})
+
+    def read(self, study: Study, asking: int) -> list[Observation]:
+        """Read the trials.
+
+        Args:
+            study:
+                The study.
+            asking:
+                The number of the trial that asks, which is left out.
+
+        Returns:
+            Observations in the order of the trials' numbers. Completed trials tell their values,
+            stopped ones those that they would have ended at, or the last ones that they reported
+            if nothing can be foreseen. A trial that continues a stopped one takes its place.
+        """
+        trials = study.get_trials(deepcopy=False)
+        if len(study.directions) == 1 and any(t.state == TrialState.PRUNED for t in trials):
+            trials = self._stopped.of(study).show(trials)
+        signs = [1.0 if d == StudyDirection.MAXIMIZE else -1.0 for d in study.directions]
+        continued = _continued(trials)
+        known = self._read.of(study)
+        observations = []
+        for trial in trials:
+            if trial.number == asking or trial.number in continued:
+                continue
+            values = _values(trial, signs)
+            if values is None and trial.state != TrialState.RUNNING:
+                continue
+            network, params = known.get(trial._trial_id) or self._split(trial)
+            if values is not None:
+                known[trial._trial_id] = network, params
+            if network is None:
+                continue
+            if values is None and not network and not params:  # It has chosen nothing yet.
+                continue
+            constraints = tuple(trial.constraints.values())
+            observations.append(Observation(trial.number, network, params, values, constraints))
+        return observations
+
+    def read_prefix(self, trial: FrozenTrial) -> Network | None:
+        """The layers that a trial has chosen so far; :obj:`None` if they are of another space."""
+        trajectory = self._graph.space.read_layers(trial.params)
+        if trajectory is None:
+            return None
+        return self._graph.number([layer for _, layer in trajectory])
+
+    def _split(self, trial: FrozenTrial) -> tuple[Network | None, dict[str, Any]]:
+        """Give a trial's layers, if they are a network of the space, and its other parameters."""
+        network = self.read_prefix(trial)
+        if network:
+            node = 0
+            for layer in network:
+                node = self._graph.follow(node, layer)
+            if self._graph.legal(node):  # It is not complete.
+                network = None
+        return network, {n: v for n, v in trial.params.items() if not is_layer(n)}
+
+
+def is_layer(name: str) -> bool:
+    """Tell whether a parameter chooses a layer."""
+    return LAYER_PARAMETER.fullmatch(name) is not None
+
+
+def _continued(trials: Iterable[FrozenTrial]) -> set[int]:
+    """Numbers of the trials whose place others that have ended take."""
+    by_number = {trial.number: trial for trial in trials}
+    continued: set[int] = set()
+    for trial in by_number.values():
+        number = trial.user_attrs.get(CONTINUES)
+        if type(number) is not int or not 0 <= number < trial.number:
+            continue
+        earlier = by_number.get(number)
+        if earlier is not None and earlier.params == trial.params:
+            if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
+                continued.add(number)
+            elif trial.state == TrialState.RUNNING and earlier.state == TrialState.PRUNED:
+                continued.add(trial.number)
+    return continued
+
+
+def _values(trial: FrozenTrial, signs: Sequence[float]) -> tuple[float, ...] | None:
+    if trial.state == TrialState.COMPLETE:
+        values: Sequence[float] | None = trial.values
+    elif trial.state == TrialState.PRUNED and len(signs) == 1 and trial.value is not None:
+        values = [trial.value]
+    else:
+        return None
+    if values is None or any(math.isnan(value) for value in values):
+        return None
+    return tuple(sign * value for sign, value in zip(signs, values, strict=True))
