@@ -16,7 +16,8 @@ GUIDE = Path(__file__).parents[2] / "examples" / "README.md"
 
 
 def test_a_space_of_ones_own_is_searched_as_the_guide_says(monkeypatch):
-    [code] = re.findall(r"```python\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
+    section = GUIDE.read_text(encoding="utf-8").split("## Search a space of your own")[1]
+    code = re.findall(r"```python\n(.*?)```", section, re.DOTALL)[0]
     body = [line for line in code.split("space.suggest")[0].splitlines() if line]
     assert len(body[body.index("@dataclass(frozen=True)") :]) <= 30
 
