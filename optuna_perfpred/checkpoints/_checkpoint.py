@@ -22,6 +22,7 @@ from optuna_perfpred.checkpoints._names import names_in_reach
 from optuna_perfpred.history import CHECKPOINT
 from optuna_perfpred.history import CONTINUES
 from optuna_perfpred.history import have_same_params
+from optuna_perfpred.history import RESUMED_AT
 from optuna_perfpred.history import stopped_before
 
 
@@ -68,7 +69,9 @@ class Checkpoint:
     when the study is finished.
 
     A trial that saves has the user attribute ``perfpred:checkpoint``, which is true: whoever
-    decides what to continue then knows that only the steps that are left are to be paid.
+    decides what to continue then knows that only the steps that are left are to be paid. One that
+    has loaded has ``perfpred:resumed_at``, the step of the checkpoint: what it has reported until
+    there was not trained again.
 
     Trials outside of a study, such as :class:`optuna.trial.FixedTrial`, begin anew and save
     nothing.
@@ -202,6 +205,9 @@ class Checkpoint:
                 self._loaded_name = name
                 self._go_on(before, saved.step)
                 return state
+        if self._trial.user_attrs.get(RESUMED_AT) is not None:
+            # A retry starts with the attributes of the trial that died.
+            self._trial.set_user_attr(RESUMED_AT, None)
         if names:
             self._warn_once(
                 f"No checkpoint that can be used is in {self._files}: the trial begins anew. A "
@@ -330,6 +336,7 @@ class Checkpoint:
     def _go_on(self, before: FrozenTrial, step: int) -> None:
         trial = self._trial
         assert trial is not None
+        trial.set_user_attr(RESUMED_AT, step)
         reported = trial.storage.get_trial(trial._trial_id).intermediate_values
         curve = {s: v for s, v in before.intermediate_values.items() if s <= step}
         for s in sorted(curve.keys() - reported.keys()):

@@ -51,7 +51,8 @@ def drawings(sampler: BaseSampler | None = None) -> list[Drawing]:
         Drawing(
             "perfpred-forecasts",
             "What was foreseen",
-            "Learning curves. Those of stopped trials go on with their forecast.",
+            "Learning curves. Those of stopped trials go on with their forecast. A circle is "
+            "where a trial was stopped that another one went on with.",
             visualization.plot_forecasts,
         ),
         Drawing(

@@ -10,6 +10,8 @@ from optuna.trial import TrialState
 from optuna_perfpred.dashboard._words import duration
 from optuna_perfpred.dashboard._words import percent
 from optuna_perfpred.explanation import explain
+from optuna_perfpred.history import gone_on_with
+from optuna_perfpred.history import stopped_trial
 from optuna_perfpred.pruners._audit import audit_study
 from optuna_perfpred.pruners._recorded_decision import read_decision
 from optuna_perfpred.visualization._studies import best_trial
@@ -31,6 +33,7 @@ _logger = logging.getLogger(__name__)
 _MAX_AUDITED = 50
 _N_CLOSE = 3
 _N_LATEST = 2
+_N_CONTINUING = 2
 _MAX_WRONG = 3
 
 
@@ -44,8 +47,9 @@ def describe_tiles(study: Study, saved: Savings) -> str:
     """Give the numbers that are looked at first, in HTML."""
     trials = study.get_trials(deepcopy=False)
     audit = audit_study(study)
-    n_pruned = sum(trial.state == TrialState.PRUNED for trial in trials)
-    tiles = [(f"{len(trials):,}", f"trials, {n_pruned:,} of them pruned")]
+    gone_on = gone_on_with(trials)
+    n_pruned = sum(trial.state == TrialState.PRUNED for trial in trials) - len(gone_on)
+    tiles = [(f"{len(trials) - len(gone_on):,}", f"trials, {n_pruned:,} of them pruned")]
     best = best_trial(study, trials)
     if best is not None:
         tiles.append((f"{best.value:.4g}", f"the best value, of trial {best.number}"))
@@ -95,7 +99,10 @@ def table_of_audited(study: Study) -> str:
 
 
 def explanations(study: Study) -> str:
-    """Explain the most interesting stopped trials in HTML; nothing if there are none."""
+    """Explain the most interesting stopped trials in HTML; nothing if there are none.
+
+    Those that went on with stopped ones are among them.
+    """
     parts: list[str] = []
     for trial, kind in _interesting(study):
         try:
@@ -121,11 +128,13 @@ def _interesting(study: Study) -> list[tuple[FrozenTrial, str]]:
         and (decision := read_decision(trial)) is not None
         and decision.probability is not None
     ]
+    continuing = [trial for trial in trials if stopped_trial(trial, trials) is not None]
     wrong = [by_number[false.number] for false in audit_study(study).false_prunes]
     closest = sorted(stopped, key=lambda pair: -pair[0])[:_N_CLOSE]
     chosen: dict[int, tuple[FrozenTrial, str]] = {}
     for group, kind in (
         (wrong[-_MAX_WRONG:], "which became the best as it was let finish"),
+        (continuing[-_N_CONTINUING:], "which went on with a stopped one"),
         ([trial for _, trial in closest], "one of the closest decisions"),
         ([trial for _, trial in stopped[-_N_LATEST:]], "one of the latest"),
     ):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from datetime import datetime
 from typing import NamedTuple
 from typing import TYPE_CHECKING
@@ -7,6 +8,10 @@ from typing import TYPE_CHECKING
 from optuna.trial import TrialState
 
 from optuna_perfpred._attributes import finite
+from optuna_perfpred.explanation._second_chance import tell_end
+from optuna_perfpred.history import gone_on_with
+from optuna_perfpred.history import stopped_trial
+from optuna_perfpred.history import tell_why_continued
 from optuna_perfpred.pruners._audit import audit_study
 from optuna_perfpred.pruners._recorded_decision import read_decision
 from optuna_perfpred.visualization import savings
@@ -51,6 +56,8 @@ class Paragraph(NamedTuple):
 def tell(study: Study, *, price_per_hour: float | None = None) -> list[Paragraph]:
     """Tell in words what was saved, what was risked, and which trials were audited.
 
+    A stopped trial that another one has gone on with counts once, as that one.
+
     Args:
         study:
             A single-objective study.
@@ -59,8 +66,10 @@ def tell(study: Study, *, price_per_hour: float | None = None) -> list[Paragraph
     """
     trials = study.get_trials(deepcopy=False)
     audit = audit_study(study)
+    continuing = [trial for trial in trials if stopped_trial(trial, trials) is not None]
     return [
         Paragraph("Trials", _trials(study, trials)),
+        *([_second_chances(study, trials, continuing)] if continuing else []),
         Paragraph("Saved", _saved(savings(study, price_per_hour=price_per_hour))),
         Paragraph("Risked", _risked(audit)),
         Paragraph("Audited", *_audited(trials, audit)),
@@ -93,11 +102,10 @@ def percent(share: float) -> str:
 
 
 def _trials(study: Study, trials: Sequence[FrozenTrial]) -> str:
-    counts = [
-        f"{n:,} {word}"
-        for state, word in _STATES.items()
-        if (n := sum(trial.state == state for trial in trials)) > 0
-    ]
+    gone_on = gone_on_with(trials)
+    trials = [trial for trial in trials if trial.number not in gone_on]
+    states = Counter(trial.state for trial in trials)
+    counts = [f"{states[state]:,} {word}" for state, word in _STATES.items() if states[state]]
     now = f"{datetime.now():%Y-%m-%d %H:%M}"
     if not counts:
         return f"There is no trial yet ({now})."
@@ -108,9 +116,31 @@ def _trials(study: Study, trials: Sequence[FrozenTrial]) -> str:
     return text
 
 
+def _second_chances(
+    study: Study, trials: Sequence[FrozenTrial], continuing: Sequence[FrozenTrial]
+) -> Paragraph:
+    best = best_trial(study, trials)
+    text = "A trial that goes on with a stopped one counts once, with it."
+    if best is not None and any(trial.number == best.number for trial in continuing):
+        text += f" The best trial, {best.number}, is one of them."
+    latest = continuing[: -_MAX_LISTED - 1 : -1]
+    items = [
+        f"Trial {trial.number} {tell_end(trial)}. {tell_why_continued(trial, trials)}"
+        for trial in latest
+    ]
+    if len(latest) < len(continuing):
+        items.append(f"And {len(continuing) - len(latest):,} more.")
+    return Paragraph("Second chances", text, tuple(items))
+
+
 def _saved(saved: Savings) -> str:
     if saved.n_trials == 0:
         return "No trial that reports intermediate values has ended yet."
+    if saved.steps_saved < 0:
+        return (
+            f"Nothing yet: {_n(saved.steps_repeated, 'step')} trained again to go on with stopped "
+            f"trials are {-saved.steps_saved:,} more than pruning has spared."
+        )
     if saved.n_pruned == 0:
         return f"Nothing: {saved.steps_trained:,} steps were trained, and no trial was pruned."
     text = (
@@ -118,6 +148,11 @@ def _saved(saved: Savings) -> str:
         f"{saved.n_trials:,} spared about {saved.steps_saved:,} steps, "
         f"{saved.steps_trained:,} were trained."
     )
+    if saved.steps_repeated > 0:
+        text += (
+            f" The {_n(saved.steps_repeated, 'step')} that were trained again to go on with "
+            "stopped trials are taken off."
+        )
     if saved.hours is not None and saved.hours_saved is not None:
         text += (
             f" That is about {duration(saved.hours_saved)} of work, beside "

@@ -17,6 +17,8 @@ from optuna_perfpred.explanation._moment import find_moment
 from optuna_perfpred.explanation._outcome import best_of
 from optuna_perfpred.explanation._outcome import tell_outcome
 from optuna_perfpred.explanation._outcome import why_not_judged
+from optuna_perfpred.explanation._second_chance import tell_second_chances
+from optuna_perfpred.history import stopped_trial
 from optuna_perfpred.pruners import FastHyperbandPruner
 from optuna_perfpred.pruners import PerformancePredictionPruner
 from optuna_perfpred.pruners._assessment import REASON
@@ -53,7 +55,8 @@ def explain(
     The numbers that a pruner has recorded on the trial are told as they are. What drove them is
     moment again from the study: from the trials that had ended by then. What was foreseen of a
     trial that no pruner has decided on is told for the step at which it came closest to being
-    stopped, or, while it is running, for its last one.
+    stopped, or, while it is running, for its last one. A trial that goes on with a stopped one,
+    or that another one has gone on with, says so.
 
     Example:
 
@@ -107,7 +110,12 @@ def explain(
     known = KnownTrials(trials, used._feature_attrs)
     decision = read_decision(trial)
     decided_at = None if decision is None else decision.step
-    moment = find_moment(used, make_judge(used, study, trials), known, trial, decided_at)
+    stopped = stopped_trial(trial, trials)
+    # What was trained before decides nothing again.
+    repeats_until = None if stopped is None else stopped.last_step
+    moment = find_moment(
+        used, make_judge(used, study, trials), known, trial, decided_at, repeats_until
+    )
     before_end = known.at(time_of_report(trial), trial.number)
     if decision is not None:
         numbers = _recorded(decision)
@@ -123,7 +131,8 @@ def explain(
         study_name=study.study_name,
         number=trial.number,
         state=trial.state,
-        reason=_reason(trial, decision, moment) or why_not_judged(trial, before_end),
+        reason=_reason(trial, decision, moment)
+        or why_not_judged(trial, before_end, repeats_until),
         outcome=tell_outcome(
             trial,
             decision,
@@ -133,6 +142,7 @@ def explain(
             best_before=best_of(before_end, sign),
             sign=sign,
         ),
+        second_chances=tell_second_chances(trial, trials),
         is_recorded=decision is not None,
         notes=tuple(_notes(known, trial, decision, moment)),
         **numbers,

@@ -93,6 +93,9 @@ class Explanation:
             The reason in a sentence, as in the user attribute ``perfpred:reason``.
         outcome:
             What became of the trial, in a sentence.
+        second_chances:
+            With which stopped trial it goes on and why, and which trials have gone on with it and
+            how they ended, a sentence for each.
         is_recorded:
             Whether a pruner has recorded a forecast. If not, it is found again, if one was
             possible.
@@ -141,6 +144,7 @@ class Explanation:
     state: TrialState
     reason: str
     outcome: str
+    second_chances: tuple[str, ...] = ()
     is_recorded: bool = False
     step: int | None = None
     predicted_value: float | None = None
@@ -169,7 +173,7 @@ class Explanation:
         return self.predicted_value - half_width, self.predicted_value + half_width
 
     def __str__(self) -> str:
-        lines = [f"Trial {self.number}: {self.reason}", self.outcome]
+        lines = [f"Trial {self.number}: {self.reason}", self.outcome, *self.second_chances]
         lines += self._forecast()
         lines += self._drivers()
         if self.nearest:

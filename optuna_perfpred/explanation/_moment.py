@@ -55,6 +55,7 @@ def find_moment(
     known: KnownTrials,
     trial: FrozenTrial,
     decided_at: int | None,
+    repeats_until: int | None,
 ) -> Moment | None:
     """Find what was foreseen of a trial.
 
@@ -69,6 +70,8 @@ def find_moment(
             The trial.
         decided_at:
             The step of the decision on it, if there is one.
+        repeats_until:
+            The last step of the stopped trial that it goes on with, if there is one.
 
     Returns:
         What was foreseen at the decision. Without one, at the last step; of a completed trial,
@@ -76,7 +79,7 @@ def find_moment(
         was.
     """
     closest: Moment | None = None
-    for step in _steps(pruner, judge, trial, decided_at):
+    for step in _steps(pruner, judge, trial, decided_at, repeats_until):
         time = time_of_report(trial, step)
         finished = known.at(time, trial.number)
         evidence = judge.judge(finished, _as_of(trial, step), time)
@@ -100,10 +103,13 @@ def _steps(
     judge: Judge,
     trial: FrozenTrial,
     decided_at: int | None,
+    repeats_until: int | None,
 ) -> Sequence[int]:
     if decided_at is not None:
         return [decided_at]
     steps = sorted(trial.intermediate_values)
+    if repeats_until is not None:
+        steps = [step for step in steps if step > repeats_until]
     if trial.state != TrialState.COMPLETE or not steps:
         return steps[-1:]
     if isinstance(pruner, PerformancePredictionPruner):

@@ -75,7 +75,7 @@ def tell_outcome(
     return f"It was not stopped and {_end(trial)}.{found_again}"
 
 
-def why_not_judged(trial: FrozenTrial, finished: FinishedTrials) -> str:
+def why_not_judged(trial: FrozenTrial, finished: FinishedTrials, repeats_until: int | None) -> str:
     """Tell in a sentence why nothing was foreseen of a trial.
 
     Args:
@@ -83,11 +83,15 @@ def why_not_judged(trial: FrozenTrial, finished: FinishedTrials) -> str:
             The trial.
         finished:
             The trials that had ended before it did.
+        repeats_until:
+            The last step of the stopped trial that it goes on with, if there is one.
     """
     if trial.state == TrialState.WAITING:
         return "It was never judged: it has not begun."
     if not trial.intermediate_values:
         return "It was never judged: it has reported no intermediate value."
+    if repeats_until is not None and max(trial.intermediate_values) <= repeats_until:
+        return f"It was not judged again: until step {repeats_until} it was trained before."
     if all(math.isnan(value) for value in trial.intermediate_values.values()):
         return "It was never judged: it has reported nothing but NaN."
     if len(finished.completed) == 0:

@@ -4,10 +4,15 @@ from optuna_perfpred.history._continued import CHECKPOINT
 from optuna_perfpred.history._continued import continued_number
 from optuna_perfpred.history._continued import CONTINUES
 from optuna_perfpred.history._continued import find_trial
+from optuna_perfpred.history._continued import gone_on_with
 from optuna_perfpred.history._continued import have_same_params
+from optuna_perfpred.history._continued import joined_curve
+from optuna_perfpred.history._continued import RESUMED_AT
 from optuna_perfpred.history._continued import SECOND_CHANCE
 from optuna_perfpred.history._continued import stopped_before
 from optuna_perfpred.history._continued import stopped_trial
+from optuna_perfpred.history._continued import tell_why_continued
+from optuna_perfpred.history._continued import trained_steps
 from optuna_perfpred.history._encoding import ConfigurationEncoder
 from optuna_perfpred.history._finished_trials import FinishedTrials
 from optuna_perfpred.history._finished_trials import FinishedTrialsReader
@@ -28,6 +33,7 @@ __all__ = [
     "CHECKPOINT",
     "CONTINUES",
     "LAYER_PARAMETER",
+    "RESUMED_AT",
     "SECOND_CHANCE",
     "Configuration",
     "ConfigurationEncoder",
@@ -40,11 +46,15 @@ __all__ = [
     "TrainingSet",
     "continued_number",
     "find_trial",
+    "gone_on_with",
     "have_same_params",
     "identify",
+    "joined_curve",
     "read_configuration",
     "read_curve",
     "read_record",
     "stopped_before",
     "stopped_trial",
+    "tell_why_continued",
+    "trained_steps",
 ]

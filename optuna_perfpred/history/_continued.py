@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import math
 from typing import Any
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,9 @@ from optuna.trial import TrialState
 
 
 if TYPE_CHECKING:
+    from collections.abc import Container
     from collections.abc import Sequence
+    from collections.abc import Set
 
     from optuna.trial import FrozenTrial
     from optuna.trial import Trial
@@ -24,6 +27,11 @@ SECOND_CHANCE = "perfpred:second_chance"
 
 CHECKPOINT = "perfpred:checkpoint"
 """A user attribute: true if the objective keeps checkpoints of the trial."""
+
+RESUMED_AT = "perfpred:resumed_at"
+"""A user attribute: the last step that a trial has from an earlier one, by its checkpoint."""
+
+_LONGEST_SENTENCE = 500
 
 
 def continued_number(trial: FrozenTrial | Trial) -> int | None:
@@ -80,6 +88,97 @@ def stopped_before(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> list[Fr
     return found
 
 
+def gone_on_with(
+    trials: Sequence[FrozenTrial],
+    states: Container[TrialState] = (TrialState.COMPLETE, TrialState.PRUNED),
+) -> set[int]:
+    """Find the stopped trials that others have gone on with, at least as far as they came.
+
+    They count once, as those others, see :meth:`FinishedTrials.of`.
+
+    Args:
+        trials:
+            All trials of the study, by ascending number.
+        states:
+            The states of those others; by default, they have to have ended.
+
+    Returns:
+        The numbers of the stopped trials.
+    """
+    return {
+        stopped.number
+        for trial in trials
+        if trial.state in states
+        and (stopped := stopped_trial(trial, trials)) is not None
+        and _came_as_far(trial, stopped)
+    }
+
+
+def joined_curve(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> dict[int, float]:
+    """Give what a trial has reported, and before it the stopped ones that it goes on with.
+
+    An objective that goes on from a checkpoint of its own may report only what comes then.
+
+    Args:
+        trial:
+            The trial.
+        trials:
+            All trials of the study, by ascending number.
+    """
+    curve = dict(trial.intermediate_values)
+    for stopped in stopped_before(trial, trials):
+        first = min(curve, default=math.inf)
+        curve |= {s: value for s, value in stopped.intermediate_values.items() if s < first}
+    return curve
+
+
+def trained_steps(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> Set[int]:
+    """Give the steps that a trial has trained: the reported ones but those from a checkpoint.
+
+    Args:
+        trial:
+            The trial.
+        trials:
+            All trials of the study, by ascending number.
+
+    Returns:
+        The steps. What was reported again from a checkpoint is told by the user attribute
+        ``perfpred:resumed_at``, and only believed if an earlier trial has reported it.
+    """
+    steps = trial.intermediate_values.keys()
+    resumed_at = trial.user_attrs.get(RESUMED_AT)
+    if type(resumed_at) is not int:
+        return steps
+    earlier = [*stopped_before(trial, trials), *_retried(trial, trials)]
+    return steps - {s for other in earlier for s in other.intermediate_values if s <= resumed_at}
+
+
+def tell_why_continued(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> str | None:
+    """Tell in a sentence with which stopped trial a trial goes on, and why if that is known.
+
+    Args:
+        trial:
+            The trial.
+        trials:
+            All trials of the study, by ascending number.
+
+    Returns:
+        The sentence; :obj:`None` if the trial goes on with none. Of its user attribute
+        ``perfpred:second_chance``, which anybody may have written, only a short text is used.
+    """
+    stopped = stopped_trial(trial, trials)
+    if stopped is None:
+        return None
+    told = f"It goes on with trial {stopped.number}"
+    if stopped.last_step is not None:
+        told += f", stopped at step {stopped.last_step}"
+    reason = trial.user_attrs.get(SECOND_CHANCE)
+    if not isinstance(reason, str) or len(reason) > _LONGEST_SENTENCE:
+        return f"{told}."
+    reason = " ".join(reason.split())
+    return reason if reason.startswith(f"{told}: ") else f"{told}. {reason}".rstrip()
+
+
 def find_trial(trials: Sequence[FrozenTrial], number: int) -> FrozenTrial | None:
     """Find a trial by its number among trials by ascending number."""
     at = bisect.bisect_left(trials, number, key=lambda trial: trial.number)
@@ -93,6 +192,20 @@ def have_same_params(trial: FrozenTrial, earlier: FrozenTrial) -> bool:
     return trial.params.keys() <= earlier.params.keys() and all(
         name in params and _are_same(params[name], value) for name, value in earlier.params.items()
     )
+
+
+def _came_as_far(trial: FrozenTrial, stopped: FrozenTrial) -> bool:
+    if stopped.last_step is None:
+        return True
+    if trial.last_step is None:
+        return trial.state == TrialState.COMPLETE
+    return trial.last_step >= stopped.last_step
+
+
+def _retried(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    numbers = trial.system_attrs.get("retry_history", ())
+    found = (find_trial(trials, number) for number in numbers)
+    return [other for other in found if other is not None and other.number < trial.number]
 
 
 def _are_same(a: Any, b: Any) -> bool:

@@ -8,6 +8,8 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from scipy.stats import binomtest
 
+from optuna_perfpred.history import gone_on_with
+from optuna_perfpred.history import trained_steps
 from optuna_perfpred.pruners._recorded_decision import read_decision
 
 
@@ -69,9 +71,11 @@ class AuditReport:
             The number of reports that the audited trials made after the decision: what the audit
             has cost, or, of a study in shadow mode, what pruning would have saved.
         n_pruned:
-            The number of trials that were pruned by a forecast.
+            The number of trials that were pruned by a forecast. Those that others have gone on
+            with are not counted.
         total_steps:
-            The number of reports of all trials of the study.
+            The number of steps that the trials of the study have trained. What was reported again
+            from a checkpoint was not trained again.
     """
 
     study_name: str
@@ -149,6 +153,7 @@ def audit_study(study: Study) -> AuditReport:
         and (decision := decisions[trial.number]) is not None
         and decision.audit
     }
+    gone_on = gone_on_with(trials)
     false_prunes = _false_prunes(study, trials, audited)
     interval = None
     if audited:
@@ -169,10 +174,12 @@ def audit_study(study: Study) -> AuditReport:
             for step in trial.intermediate_values
         ),
         n_pruned=sum(
-            trial.state == TrialState.PRUNED and decisions[trial.number] is not None
+            trial.state == TrialState.PRUNED
+            and trial.number not in gone_on
+            and decisions[trial.number] is not None
             for trial in trials
         ),
-        total_steps=sum(len(trial.intermediate_values) for trial in trials),
+        total_steps=sum(len(trained_steps(trial, trials)) for trial in trials),
     )
 
 

@@ -12,6 +12,10 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
+from optuna_perfpred.history import gone_on_with
+from optuna_perfpred.history import joined_curve
+from optuna_perfpred.history import trained_steps
+
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -117,6 +121,8 @@ class Recording:
 def read_recording(study: Study, *, recorded_time: bool = False) -> Recording:
     """Read the trials of a study that can be replayed.
 
+    A trial that has gone on with a stopped one is one trial, with the curve of both.
+
     Args:
         study:
             A single-objective study in any storage.
@@ -141,7 +147,11 @@ def read_recording(study: Study, *, recorded_time: bool = False) -> Recording:
     sign = 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
     whole: list[FrozenTrial] = []
     left_out: Counter[str] = Counter()
-    for trial in sorted(study.get_trials(deepcopy=False), key=lambda trial: trial.number):
+    trials = sorted(study.get_trials(deepcopy=False), key=lambda trial: trial.number)
+    gone_on = gone_on_with(trials)
+    for trial in trials:
+        if trial.number in gone_on:
+            continue
         obstacle = _obstacle(trial, sign)
         if obstacle is None:
             whole.append(trial)
@@ -153,14 +163,19 @@ def read_recording(study: Study, *, recorded_time: bool = False) -> Recording:
             f"Study {study.study_name!r} has nothing to replay: it needs completed trials that "
             f"reported intermediate values, but has {reasons or 'no trials'}."
         )
-    times = _step_times(whole, study.study_name) if recorded_time else [1.0] * len(whole)
-    trials = tuple(_read(trial, time, sign) for trial, time in zip(whole, times, strict=True))
-    finite = [trial.value for trial in trials if math.isfinite(trial.value)]
+    times = [1.0] * len(whole)
+    if recorded_time:
+        times = _step_times(whole, trials, study.study_name)
+    recorded = tuple(
+        _read(trial, joined_curve(trial, trials), time, sign)
+        for trial, time in zip(whole, times, strict=True)
+    )
+    finite = [trial.value for trial in recorded if math.isfinite(trial.value)]
     return Recording(
         study_name=study.study_name,
         direction=study.direction,
-        trials=trials,
-        horizon=max(len(trial.steps) for trial in trials),
+        trials=recorded,
+        horizon=max(len(trial.steps) for trial in recorded),
         iqr=float(np.subtract(*np.percentile(finite, [75, 25]))) if finite else 0.0,
         left_out=dict(left_out),
     )
@@ -176,9 +191,11 @@ def _obstacle(trial: FrozenTrial, sign: float) -> str | None:
     return "with an infinitely good value" if sign * trial.value == math.inf else None
 
 
-def _read(trial: FrozenTrial, step_time: float, sign: float) -> RecordedTrial:
+def _read(
+    trial: FrozenTrial, curve: dict[int, float], step_time: float, sign: float
+) -> RecordedTrial:
     assert trial.value is not None
-    reports: list[tuple[Any, float]] = sorted(trial.intermediate_values.items())
+    reports: list[tuple[Any, float]] = sorted(curve.items())
     feasible = all(constraint <= 0.0 for constraint in trial.constraints.values())
     return RecordedTrial(
         source=trial,
@@ -191,12 +208,15 @@ def _read(trial: FrozenTrial, step_time: float, sign: float) -> RecordedTrial:
     )
 
 
-def _step_times(trials: Sequence[FrozenTrial], study_name: str) -> list[float]:
-    times = np.full(len(trials), np.nan)
-    for index, trial in enumerate(trials):
+def _step_times(
+    whole: Sequence[FrozenTrial], trials: Sequence[FrozenTrial], study_name: str
+) -> list[float]:
+    times = np.full(len(whole), np.nan)
+    for index, trial in enumerate(whole):
+        n_steps = len(trained_steps(trial, trials))
         # Trials made by hand start and complete at the same moment.
-        if trial.duration is not None and trial.duration.total_seconds() > 0.0:
-            times[index] = trial.duration.total_seconds() / len(trial.intermediate_values)
+        if n_steps > 0 and trial.duration is not None and trial.duration.total_seconds() > 0.0:
+            times[index] = trial.duration.total_seconds() / n_steps
     if np.isnan(times).all():
         raise ValueError(
             f"Study {study_name!r} has no trial with a recorded duration; replay it with "

@@ -48,13 +48,17 @@ class StoppedTrials:
         self._forecast, feature_attrs = forecast_of(study)
         self._completed = StudyHistory(feature_attrs)
         self._stopped = StudyHistory(feature_attrs)
-        self._finished = FinishedTrials()
+        # What was last known, each continued trial once, and the stopped ones that are left out.
+        self._known = _Known()
         # What was foreseen of each, by its number, from what was learned then. Two threads may
         # find the same one at once: it doesn't matter whose is kept.
         self._values: tuple[Learned | None, dict[int, float]] = (None, {})
 
     def show(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
         """Replace the stopped trials whose end can be foreseen by completed ones.
+
+        Those that others have gone on with, see :meth:`FinishedTrials.of`, are left out: they
+        have the same parameters once more.
 
         Args:
             trials:
@@ -65,10 +69,13 @@ class StoppedTrials:
             The trials in the same order.
         """
         completed = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+        stopped = [trial for trial in trials if trial.state == TrialState.PRUNED]
+        known = self._know(completed, stopped)
+        if known.left_out:
+            trials = [trial for trial in trials if trial.number not in known.left_out]
         if len(completed) < max(1, self._n_startup_trials):
             return trials
-        stopped = [trial for trial in trials if trial.state == TrialState.PRUNED]
-        values = self._foresee(completed, stopped)
+        values = self._foresee(known.finished)
         # An objective may set its constraints after the training. Samplers refuse completed
         # trials of which some lack them.
         constraints = set(completed[-1].constraints)
@@ -84,16 +91,17 @@ class StoppedTrials:
             shown.append(trial)
         return shown
 
-    def _foresee(
-        self, completed: Sequence[FrozenTrial], stopped: Sequence[FrozenTrial]
-    ) -> dict[int, float]:
+    def _know(self, completed: Sequence[FrozenTrial], stopped: Sequence[FrozenTrial]) -> _Known:
         self._completed.update(completed)
         self._stopped.update(stopped)
         # A bracket of Hyperband may hold fewer trials than are known, and others.
         records = self._completed.add(completed), self._stopped.add(stopped)
-        finished = self._finished
-        if finished.completed is not records[0] or finished.pruned is not records[1]:
-            finished = self._finished = FinishedTrials(*records)
+        known = self._known
+        if known.completed is not records[0] or known.pruned is not records[1]:
+            known = self._known = _Known(*records)
+        return known
+
+    def _foresee(self, finished: FinishedTrials) -> dict[int, float]:
         learned = self._forecast.learned_from(finished)
         known_from, values = self._values
         if learned is None:
@@ -117,6 +125,23 @@ class StoppedTrials:
             for record, mean in zip(records, forecasts.mean, strict=True)
             if math.isfinite(mean)
         }
+
+
+class _Known:
+    """The finished trials that are known.
+
+    Attributes:
+        finished: The trials, each continued one once.
+        left_out: The numbers of the stopped ones that others have gone on with.
+    """
+
+    def __init__(
+        self, completed: tuple[CurveRecord, ...] = (), pruned: tuple[CurveRecord, ...] = ()
+    ) -> None:
+        self.completed = completed
+        self.pruned = pruned
+        self.finished = FinishedTrials.of(completed, pruned)
+        self.left_out = {r.number for r in pruned} - {r.number for r in self.finished.pruned}
 
 
 class PredictedStudy(Study):

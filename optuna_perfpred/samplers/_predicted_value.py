@@ -50,6 +50,10 @@ class PredictedValueSampler(BaseSampler):
       by :meth:`optuna.trial.Trial.set_user_attr`, before it raises :exc:`optuna.TrialPruned`;
     - if it was pruned before the objective set the constraints that completed trials have.
 
+    A stopped trial that another one has gone on with, see ``second_chance`` of
+    :class:`~optuna_perfpred.PerformancePredictionPruner`, is not shown at all once that one has
+    ended: it has the same parameters.
+
     In multi-objective studies, in which Optuna does not prune, the wrapped sampler is on its own;
     so are :class:`~optuna.samplers.NSGAIISampler` and :class:`~optuna.samplers.NSGAIIISampler`,
     whose populations are made of trials that were trained.

@@ -7,6 +7,7 @@ from optuna_perfpred.visualization._forecasts_info import _get_forecasts_info
 from optuna_perfpred.visualization._forecasts_info import COLORS
 from optuna_perfpred.visualization._forecasts_info import ENDED_EARLY
 from optuna_perfpred.visualization._forecasts_info import FORECAST
+from optuna_perfpred.visualization._forecasts_info import GONE_ON
 from optuna_perfpred.visualization._plotly import empty_figure
 from optuna_perfpred.visualization._plotly import graph_objects
 from optuna_perfpred.visualization._plotly import integer_ticks
@@ -34,7 +35,8 @@ def plot_forecasts(study: Study) -> go.Figure:
     A trial that was stopped by a forecast goes on, dotted, from its last step to the value that
     was predicted and the step for which: the end of the training, or of f-Hyperband's rung. The
     band is one standard error to either side. So do the trials that were let finish on purpose,
-    beside what became of them.
+    beside what became of them. A trial that goes on with a stopped one is one curve with it, with
+    a circle where that one was stopped.
 
     Of more than 100 trials, the best, the latest, the audited ones and a spread of the others are
     drawn. The axis is logarithmic if all values are positive and several decades apart, and
@@ -82,6 +84,8 @@ def _draw(info: _ForecastsInfo) -> go.Figure:
             figure.add_traces([*_bands(curves, kind, band_alpha(info)), *_curves(curves, kind)])
     if any(curve.forecast is not None for curve in info.curves):
         figure.add_trace(_legend_of_forecasts(go))
+    if any(curve.joins for curve in info.curves):
+        figure.add_trace(_joins(go, info.curves))
     if info.best_value is not None:
         figure.add_trace(
             go.Scatter(
@@ -156,6 +160,19 @@ def _bands(curves: list[_CurveInfo], kind: str, alpha: float) -> Iterable[Any]:
 def _legend_of_forecasts(go: Any) -> Any:
     dotted = {"color": GREY, "width": 1, "dash": "dot"}
     return go.Scatter(x=[None], y=[None], mode="lines", line=dotted, name=FORECAST)
+
+
+def _joins(go: Any, curves: list[_CurveInfo]) -> Any:
+    joins = [(curve, *join) for curve in curves for join in curve.joins]
+    return go.Scatter(
+        x=[step for _, step, _ in joins],
+        y=[value for _, _, value in joins],
+        text=[f"Trial {curve.number}<br>{wrap(curve.why_continued)}" for curve, _, _ in joins],
+        mode="markers",
+        marker={"color": BLACK, "size": 7, "symbol": "circle-open"},
+        hovertemplate="%{text}<extra></extra>",
+        name=GONE_ON,
+    )
 
 
 def band_alpha(info: _ForecastsInfo) -> float:

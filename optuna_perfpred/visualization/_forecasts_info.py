@@ -6,6 +6,10 @@ from typing import TYPE_CHECKING
 from optuna.trial import TrialState
 
 from optuna_perfpred._attributes import read_text
+from optuna_perfpred.history import gone_on_with
+from optuna_perfpred.history import joined_curve
+from optuna_perfpred.history import stopped_before
+from optuna_perfpred.history import tell_why_continued
 from optuna_perfpred.pruners._assessment import REASON
 from optuna_perfpred.pruners._recorded_decision import is_by_wrapped_pruner
 from optuna_perfpred.pruners._recorded_decision import read_decision
@@ -54,7 +58,9 @@ COLORS = {
 }
 FORECAST = "forecast ± one standard error"
 ENDED_EARLY = (STOPPED, OTHERWISE)
+GONE_ON = "stopped here, and gone on with"
 
+_DRAWN = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 # No screen shows more points of a curve.
 _MAX_POINTS = 200
 
@@ -74,12 +80,21 @@ class _ForecastInfo(NamedTuple):
 
 
 class _CurveInfo(NamedTuple):
+    """A curve of finite values.
+
+    Attributes:
+        joins: Where stopped trials ended with which it goes on.
+        why_continued: Why it does, in a sentence; empty if it goes on with none.
+    """
+
     number: int
     kind: str
     steps: list[int]
     values: list[float]
     forecast: _ForecastInfo | None
     reason: str
+    joins: list[tuple[int, float]]
+    why_continued: str
 
 
 class _ForecastsInfo(NamedTuple):
@@ -99,15 +114,19 @@ class _ForecastsInfo(NamedTuple):
 def _get_forecasts_info(study: Study) -> _ForecastsInfo:
     check_single_objective(study)
     maximize = maximizes(study)
-    trials = study.get_trials(
-        deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
-    )
-    reported = [trial for trial in trials if trial.intermediate_values]
+    trials = study.get_trials(deepcopy=False)
+    # A trial that goes on with a stopped one is one curve with it.
+    gone_on = gone_on_with(trials, _DRAWN)
+    reported = [
+        trial
+        for trial in trials
+        if trial.state in _DRAWN and trial.intermediate_values and trial.number not in gone_on
+    ]
     horizon = _horizon(reported)
     curves = [
         curve
         for trial in choose_curves(study, reported)
-        if (curve := _read_curve(trial, horizon)) is not None
+        if (curve := _read_curve(trial, trials, horizon)) is not None
     ]
     best = best_trial(study, trials)
     seen = [value for curve in curves for value in curve.values]
@@ -142,18 +161,22 @@ def _horizon(trials: Sequence[FrozenTrial]) -> int:
     return max((trial.last_step or 0 for trial in completed or trials), default=0)
 
 
-def _read_curve(trial: FrozenTrial, horizon: int) -> _CurveInfo | None:
+def _read_curve(
+    trial: FrozenTrial, trials: Sequence[FrozenTrial], horizon: int
+) -> _CurveInfo | None:
     # What is not finite counts as not reported, as it does for the pruner.
     finite = [
         (step, value)
-        for step, value in sorted(trial.intermediate_values.items())
+        for step, value in sorted(joined_curve(trial, trials).items())
         if float("-inf") < value < float("inf")
     ]
     if not finite:
         return None
     decision = read_decision(trial)
     places = [i for i, (step, _) in enumerate(finite) if decision and step <= decision.step]
-    shown = evenly(finite, _MAX_POINTS, keep=places[-1:])
+    ends = {stopped.last_step for stopped in stopped_before(trial, trials)}
+    joins = [i for i, (step, _) in enumerate(finite) if step in ends]
+    shown = evenly(finite, _MAX_POINTS, keep=[*places[-1:], *joins])
     at_decision = finite[places[-1]] if places else None
     return _CurveInfo(
         number=trial.number,
@@ -162,6 +185,8 @@ def _read_curve(trial: FrozenTrial, horizon: int) -> _CurveInfo | None:
         values=[value for _, value in shown],
         forecast=_read_forecast(decision, at_decision, horizon),
         reason=read_text(trial.user_attrs, REASON),
+        joins=[finite[i] for i in joins],
+        why_continued=tell_why_continued(trial, trials) or "",
     )
 
 

@@ -10,10 +10,12 @@ from optuna_perfpred.visualization._savings_info import _get_savings_info
 from optuna_perfpred.visualization._savings_info import AUDITED
 from optuna_perfpred.visualization._savings_info import FORECAST
 from optuna_perfpred.visualization._savings_info import OTHER
+from optuna_perfpred.visualization._savings_info import REPEATED
 from optuna_perfpred.visualization._savings_info import TRAINED
 from optuna_perfpred.visualization._savings_info import WRAPPED
 from optuna_perfpred.visualization._style import BLUE
 from optuna_perfpred.visualization._style import GREEN
+from optuna_perfpred.visualization._style import ORANGE
 from optuna_perfpred.visualization._style import PURPLE
 from optuna_perfpred.visualization._style import rgba
 from optuna_perfpred.visualization._style import SKY_BLUE
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 COLORS = {
     TRAINED: BLUE,
     AUDITED: GREEN,
+    REPEATED: ORANGE,
     FORECAST: VERMILLION,
     WRAPPED: PURPLE,
     OTHER: SKY_BLUE,
@@ -43,6 +46,7 @@ def plot_savings(study: Study) -> go.Figure:
     Both are cumulative and stacked, so that the upper edge is what the same trials would have
     cost without pruning. Saved steps are told apart by who has pruned. If trials were let finish
     on purpose, a sentence tells how many of the others were wrongly pruned by their example.
+    What was trained again to go on with stopped trials is taken from what they had saved.
 
     What counts as saved is told in :class:`~optuna_perfpred.visualization.Savings`.
 

@@ -9,6 +9,10 @@ import numpy as np
 from optuna.trial import TrialState
 
 from optuna_perfpred._attributes import read_step
+from optuna_perfpred.history import gone_on_with
+from optuna_perfpred.history import joined_curve
+from optuna_perfpred.history import stopped_before
+from optuna_perfpred.history import trained_steps
 from optuna_perfpred.pruners._audit import audit_study
 from optuna_perfpred.pruners._recorded_decision import is_by_wrapped_pruner
 from optuna_perfpred.pruners._recorded_decision import read_decision
@@ -20,6 +24,7 @@ from optuna_perfpred.visualization._thinning import evenly
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from collections.abc import Set
     from datetime import datetime
 
     from optuna.study import Study
@@ -34,7 +39,8 @@ OTHER = "saved otherwise"
 # What a step was: trained, or who has saved it. In the order in which they are stacked.
 TRAINED = "trained"
 AUDITED = "trained for the audit"
-BANDS = (TRAINED, AUDITED, FORECAST, WRAPPED, OTHER)
+REPEATED = "trained again"
+BANDS = (TRAINED, AUDITED, REPEATED, FORECAST, WRAPPED, OTHER)
 # No screen shows more points of a line.
 _MAX_POINTS = 500
 
@@ -44,15 +50,17 @@ class _Spent(NamedTuple):
 
     Attributes:
         ended: The time of its end.
-        steps: The number of its steps by band.
+        steps: The number of its steps by band; less than none were saved of what it repeats.
         seconds: Its duration; :obj:`None` if it is not known.
         state: Its state.
+        counts: Whether it is no stopped trial that another one has gone on with.
     """
 
     ended: datetime
     steps: dict[str, float]
     seconds: float | None
     state: TrialState
+    counts: bool
 
 
 class _SavingsInfo(NamedTuple):
@@ -82,7 +90,7 @@ def _get_savings_info(study: Study) -> _SavingsInfo:
     totals = {
         band: list(accumulate(trial.steps.get(band, 0.0) for trial in spent)) for band in BANDS
     }
-    trained = totals[TRAINED][-1] + totals[AUDITED][-1]
+    trained = totals[TRAINED][-1] + totals[AUDITED][-1] + totals[REPEATED][-1]
     saved = sum(totals[band][-1] for band in (FORECAST, WRAPPED, OTHER))
     if saved > 0.0:
         title += f": {saved / (trained + saved):.0%} saved"
@@ -91,7 +99,8 @@ def _get_savings_info(study: Study) -> _SavingsInfo:
         title=title,
         times=[_start(trials, spent[0].ended), *(spent[place].ended for place in shown)],
         steps={
-            band: [0.0, *(total[place] for place in shown)]
+            # An area cannot show that until then more was repeated than saved.
+            band: [0.0, *(max(0.0, total[place]) for place in shown)]
             for band, total in totals.items()
             if total[-1] > 0.0 or band == TRAINED
         },
@@ -104,16 +113,24 @@ def read_spent(trials: Sequence[FrozenTrial]) -> list[_Spent]:
     """Count what the finished trials of a study have cost and saved, in the order of their ends.
 
     A pruned trial has saved as many reports as the completed ones made on the average after its
-    last step. Trials whose value was known before and that were not trained are left out.
+    last step. One that another trial has gone on with has saved nothing, and what that one has
+    trained again is taken from what was saved. Trials whose value was known before and that were
+    not trained are left out.
+
+    Args:
+        trials:
+            All trials of the study, by ascending number.
     """
     trials = [trial for trial in trials if read_step(trial.user_attrs, REUSED) is None]
     remaining = _Remaining(trials)
+    gone_on = gone_on_with(trials)
     spent = [
         _Spent(
             ended=trial.datetime_complete.replace(tzinfo=None),
-            steps=_steps(trial, remaining),
+            steps=_steps(trial, trials, gone_on, remaining),
             seconds=_seconds(trial),
             state=trial.state,
+            counts=trial.number not in gone_on,
         )
         for trial in trials
         if trial.datetime_complete is not None and trial.intermediate_values
@@ -151,7 +168,7 @@ class _Remaining:
     def __init__(self, trials: Sequence[FrozenTrial]) -> None:
         whole = [trial for trial in trials if trial.state == TrialState.COMPLETE]
         # If none is complete, others tell at least how long a training is.
-        curves = [trial.intermediate_values for trial in whole or trials]
+        curves = [joined_curve(trial, trials) for trial in whole or trials]
         self._steps = np.sort([step for curve in curves for step in curve])
         self._ends = np.sort([max(curve) for curve in curves if curve])
 
@@ -161,21 +178,38 @@ class _Remaining:
         return float(n_steps / n_longer) if n_longer > 0 else 0.0
 
 
-def _steps(trial: FrozenTrial, remaining: _Remaining) -> dict[str, float]:
+def _steps(
+    trial: FrozenTrial,
+    trials: Sequence[FrozenTrial],
+    gone_on: Set[int],
+    remaining: _Remaining,
+) -> dict[str, float]:
+    steps = trained_steps(trial, trials)
+    stopped = stopped_before(trial, trials)
+    known = {step for other in stopped for step in other.intermediate_values}
+    n_repeated = len(steps & known)
+    spent: dict[str, float] = {TRAINED: len(steps) - n_repeated}
+    if n_repeated > 0:
+        spent |= {REPEATED: n_repeated, _saver(stopped[0]): -n_repeated}
     decision = read_decision(trial)
-    n_reports = len(trial.intermediate_values)
     if trial.state == TrialState.PRUNED:
         assert trial.last_step is not None
-        by = OTHER
-        if is_by_wrapped_pruner(trial):
-            by = WRAPPED
-        elif decision is not None:
-            by = FORECAST
-        return {TRAINED: n_reports, by: remaining.after(trial.last_step)}
-    if decision is not None and decision.audit:
-        n_after = sum(step > decision.step for step in trial.intermediate_values)
-        return {TRAINED: n_reports - n_after, AUDITED: n_after}
-    return {TRAINED: n_reports}
+        # What another trial goes on to train was not saved; of those that were stopped, the one
+        # that came furthest has saved the rest.
+        if trial.number not in gone_on and trial.last_step >= max(known, default=0):
+            by = _saver(trial)
+            spent[by] = spent.get(by, 0.0) + remaining.after(trial.last_step)
+    elif decision is not None and decision.audit:
+        spent[AUDITED] = sum(step > decision.step for step in steps - known)
+        spent[TRAINED] -= spent[AUDITED]
+    return spent
+
+
+def _saver(trial: FrozenTrial) -> str:
+    """Give the band of what a pruned trial has saved."""
+    if is_by_wrapped_pruner(trial):
+        return WRAPPED
+    return OTHER if read_decision(trial) is None else FORECAST
 
 
 def _seconds(trial: FrozenTrial) -> float | None:

@@ -13,6 +13,7 @@ from optuna_perfpred.visualization._savings_info import describe_audit
 from optuna_perfpred.visualization._savings_info import FORECAST
 from optuna_perfpred.visualization._savings_info import OTHER
 from optuna_perfpred.visualization._savings_info import read_spent
+from optuna_perfpred.visualization._savings_info import REPEATED
 from optuna_perfpred.visualization._savings_info import TRAINED
 from optuna_perfpred.visualization._savings_info import WRAPPED
 from optuna_perfpred.visualization._studies import check_single_objective
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from optuna_perfpred.visualization._savings_info import _Spent
 
 
+_TRAINED = (TRAINED, AUDITED, REPEATED)
+
+
 class Savings(NamedTuple):
     """What pruning has saved in a study.
 
@@ -33,14 +37,17 @@ class Savings(NamedTuple):
         study_name:
             The study's name.
         n_trials:
-            The number of finished trials that have reported.
+            The number of finished trials that have reported. One that has gone on with a stopped
+            trial is one with it.
         n_pruned:
             The number of pruned ones among them.
         steps_trained:
-            The number of reports of finished trials, failed ones included.
+            The number of steps that finished trials have trained, failed ones included. What was
+            reported again from a checkpoint was not trained again.
         steps_saved:
-            The number of reports that pruned trials did not make. Each would have made as many as
-            the completed ones made on the average after the step at which it was pruned.
+            The number of reports that pruned trials did not make, less the steps that were
+            trained again. Each would have made as many as the completed ones made on the average
+            after the step at which it was pruned. May be negative.
         steps_saved_by_forecasts:
             Those of them that were saved by forecasts.
         steps_saved_by_wrapped_pruner:
@@ -50,6 +57,9 @@ class Savings(NamedTuple):
         steps_audited:
             The number of trained steps that were trained only for the audit, ``audit_rate`` or
             ``shadow``.
+        steps_repeated:
+            The number of trained steps that were trained again, by trials that went on with
+            stopped ones without a checkpoint.
         share:
             Steps saved, as a share of those trained and saved; 0 if there are none.
         hours:
@@ -76,6 +86,7 @@ class Savings(NamedTuple):
     steps_saved_by_wrapped_pruner: int
     steps_saved_otherwise: int
     steps_audited: int
+    steps_repeated: int
     share: float
     hours: float | None
     hours_saved: float | None
@@ -98,6 +109,10 @@ class Savings(NamedTuple):
             lines.append(f"Money: {self.cost:.2f}; saved: {self.money_saved:.2f}.")
         if self.steps_audited > 0:
             lines.append(f"Steps trained for the audit: {self.steps_audited}.")
+        if self.steps_repeated > 0:
+            lines.append(
+                f"Steps trained again to go on with stopped trials: {self.steps_repeated}."
+            )
         return "\n".join([*lines, *([self.audit] if self.audit else [])])
 
 
@@ -128,20 +143,21 @@ def savings(study: Study, *, price_per_hour: float | None = None) -> Savings:
     trials = study.get_trials(deepcopy=False)
     spent = read_spent(trials)
     steps = {band: sum(trial.steps.get(band, 0.0) for trial in spent) for band in BANDS}
-    trained = steps[TRAINED] + steps[AUDITED]
+    trained = sum(steps[band] for band in _TRAINED)
     saved = steps[FORECAST] + steps[WRAPPED] + steps[OTHER]
     hours, pace = _hours(spent), _hours_per_step(spent)
     hours_saved = None if pace is None else pace * saved
     return Savings(
         study_name=study.study_name,
-        n_trials=len(spent),
-        n_pruned=sum(trial.state == TrialState.PRUNED for trial in spent),
+        n_trials=sum(trial.counts for trial in spent),
+        n_pruned=sum(trial.counts and trial.state == TrialState.PRUNED for trial in spent),
         steps_trained=round(trained),
         steps_saved=round(saved),
         steps_saved_by_forecasts=round(steps[FORECAST]),
         steps_saved_by_wrapped_pruner=round(steps[WRAPPED]),
         steps_saved_otherwise=round(steps[OTHER]),
         steps_audited=round(steps[AUDITED]),
+        steps_repeated=round(steps[REPEATED]),
         share=saved / (trained + saved) if trained + saved > 0 else 0.0,
         hours=hours,
         hours_saved=hours_saved,
@@ -160,6 +176,6 @@ def _hours_per_step(spent: Sequence[_Spent]) -> float | None:
     """Give the pace of completed trials: a pruned one's own is mostly that of starting it."""
     timed = [trial for trial in spent if trial.seconds is not None]
     timed = [trial for trial in timed if trial.state == TrialState.COMPLETE] or timed
-    n_steps = sum(trial.steps.get(TRAINED, 0.0) + trial.steps.get(AUDITED, 0.0) for trial in timed)
+    n_steps = sum(trial.steps.get(band, 0.0) for trial in timed for band in _TRAINED)
     hours = _hours(timed)
-    return None if hours is None else hours / n_steps
+    return None if hours is None or n_steps == 0.0 else hours / n_steps

@@ -7,6 +7,7 @@ from optuna_perfpred.visualization._forecasts_info import _get_forecasts_info
 from optuna_perfpred.visualization._forecasts_info import COLORS
 from optuna_perfpred.visualization._forecasts_info import ENDED_EARLY
 from optuna_perfpred.visualization._forecasts_info import FORECAST
+from optuna_perfpred.visualization._forecasts_info import GONE_ON
 from optuna_perfpred.visualization._imports import import_to_plot
 from optuna_perfpred.visualization._style import BLACK
 from optuna_perfpred.visualization._style import GREY
@@ -63,6 +64,12 @@ def _draw(info: _ForecastsInfo) -> Axes:
             _draw_kind(ax, curves, kind, order, band_alpha(info))
     if any(curve.forecast is not None for curve in info.curves):
         ax.plot([], [], color=GREY, linewidth=1.0, linestyle="dotted", label=FORECAST)
+    joins = [join for curve in info.curves for join in curve.joins]
+    if joins:
+        steps, values = zip(*joins, strict=True)
+        ax.scatter(
+            steps, values, s=24, facecolors="none", edgecolors=BLACK, label=GONE_ON, zorder=3.5
+        )
     if info.best_value is not None:
         ax.axhline(
             info.best_value,
