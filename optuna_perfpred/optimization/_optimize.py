@@ -96,8 +96,8 @@ def optimize(
             Seconds after which no trial begins or goes on.
         n_paused:
             The number of trainings that are kept in memory beside those that run. If there are
-            more, the least promising one is closed; it could still be trained again from its
-            first step. Eight suffice: only few of all stopped trials are ever worth it.
+            more, the least promising one is closed; only at the end it may be trained again, from
+            its first step. Eight suffice: few of all stopped trials are ever worth it.
         n_jobs:
             The number of threads, as of :meth:`optuna.study.Study.optimize`. A training may go on
             in another thread.
