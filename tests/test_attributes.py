@@ -19,7 +19,8 @@ from tests.dashboard.studies import make_study
 
 
 USER = ("predicted_value", "predicted_std", "probability_of_beating_best", "step", "reason")
-USER = tuple(f"perfpred:{name}" for name in (*USER, "audit", "reused_trial", "checkpoint"))
+USER = (*USER, "audit", "reused_trial", "checkpoint", "continues", "second_chance", "resumed_at")
+USER = tuple(f"perfpred:{name}" for name in USER)
 SYSTEM = ("perfpred:cut", "perfpred:stops", "failed_trial", "retry_history", "completed_rung_0")
 VALUES = (
     "text",

@@ -9,6 +9,10 @@ from typing import TYPE_CHECKING
 
 from optuna.trial import TrialState
 
+from optuna_perfpred._attributes import read_numbers
+from optuna_perfpred._attributes import read_step
+from optuna_perfpred._attributes import read_text
+
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -146,8 +150,8 @@ def trained_steps(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> Set[int]
         ``perfpred:resumed_at``, and only believed if an earlier trial has reported it.
     """
     steps = trial.intermediate_values.keys()
-    resumed_at = trial.user_attrs.get(RESUMED_AT)
-    if type(resumed_at) is not int:
+    resumed_at = read_step(trial.user_attrs, RESUMED_AT)
+    if resumed_at is None:
         return steps
     earlier = [*stopped_before(trial, trials), *_retried(trial, trials)]
     return steps - {s for other in earlier for s in other.intermediate_values if s <= resumed_at}
@@ -172,8 +176,8 @@ def tell_why_continued(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> str
     told = f"It goes on with trial {stopped.number}"
     if stopped.last_step is not None:
         told += f", stopped at step {stopped.last_step}"
-    reason = trial.user_attrs.get(SECOND_CHANCE)
-    if not isinstance(reason, str) or len(reason) > _LONGEST_SENTENCE:
+    reason = read_text(trial.user_attrs, SECOND_CHANCE)
+    if len(reason) > _LONGEST_SENTENCE:
         return f"{told}."
     reason = " ".join(reason.split())
     return reason if reason.startswith(f"{told}: ") else f"{told}. {reason}".rstrip()
@@ -203,7 +207,7 @@ def _came_as_far(trial: FrozenTrial, stopped: FrozenTrial) -> bool:
 
 
 def _retried(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    numbers = trial.system_attrs.get("retry_history", ())
+    numbers = read_numbers(trial.system_attrs, "retry_history")
     found = (find_trial(trials, number) for number in numbers)
     return [other for other in found if other is not None and other.number < trial.number]
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import RDBStorage
+from optuna.trial import create_trial
 from optuna.trial import TrialState
 
 from optuna_perfpred.forecasts import Curve
@@ -180,7 +181,16 @@ def go_on_with(study: Study, chance: Chance) -> None:
     """
     number = chance.trial.number
     attributes = {CONTINUES: number, SECOND_CHANCE: chance.reason}
-    study.enqueue_trial(chance.trial.params, user_attrs=attributes)
+    params, known = chance.trial.params, chance.trial.system_attrs
+    # As by `enqueue_trial`. GridSampler fails if it does not find at which point a trial is.
+    grid = {name: known[name] for name in ("search_space", "grid_id") if name in known}
+    study.add_trial(
+        create_trial(
+            state=TrialState.WAITING,
+            user_attrs=attributes,
+            system_attrs={"fixed_params": params, **grid},
+        )
+    )
     added = [t for t in study.get_trials(deepcopy=False) if continued_number(t) == number]
     for trial in added[1:]:
         # Only one of all gets a waiting trial to run; another may have taken it back already.
@@ -188,6 +198,10 @@ def go_on_with(study: Study, chance: Chance) -> None:
             if trial.state == TrialState.WAITING and study._storage.set_trial_state_values(
                 trial._trial_id, TrialState.RUNNING
             ):
+                # BruteForceSampler fails for good if a trial has ended without parameters.
+                for name, distribution in chance.trial.distributions.items():
+                    value = distribution.to_internal_repr(params[name])
+                    study._storage.set_trial_param(trial._trial_id, name, value, distribution)
                 study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
     _logger.info("A trial waits. %s", chance.reason)
 
