@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from typing import Any
 from typing import Literal
 from typing import NamedTuple
 from typing import TYPE_CHECKING
@@ -183,7 +184,7 @@ def go_on_with(study: Study, chance: Chance) -> None:
     attributes = {CONTINUES: number, SECOND_CHANCE: chance.reason}
     params, known = chance.trial.params, chance.trial.system_attrs
     # As by `enqueue_trial`. GridSampler fails if it does not find at which point a trial is.
-    grid = {name: known[name] for name in ("search_space", "grid_id") if name in known}
+    grid: dict[str, Any] = {n: known[n] for n in ("search_space", "grid_id") if n in known}
     study.add_trial(
         create_trial(
             state=TrialState.WAITING,
