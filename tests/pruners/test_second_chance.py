@@ -337,7 +337,9 @@ def test_eight_workers_that_ask_at_once_never_go_on_with_one_twice(kind, request
     else:
         place = request.getfixturevalue("postgresql_url")
     study = study_of(storage=_storage(place))
-    context = multiprocessing.get_context("spawn")
+    # Forked from a process that has imported everything, a worker begins at once.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.pruners.test_second_chance", "psycopg"])
     barrier = context.Barrier(8)
     workers = [context.Process(target=_ask_at_once, args=(place, barrier)) for _ in range(8)]
     for worker in workers:
