@@ -20,6 +20,7 @@ from optuna.trial import TrialState
 import pytest
 
 from optuna_perfpred import Checkpoint
+from optuna_perfpred.visualization import savings
 from tests.checkpoints.resuming import begin_and_die
 from tests.checkpoints.resuming import Death
 from tests.checkpoints.resuming import files
@@ -35,6 +36,7 @@ pytestmark = [
     pytest.mark.filterwarnings("error:.*checkpoint:UserWarning"),
 ]
 CONTINUES = "perfpred:continues"
+RESUMED_AT = "perfpred:resumed_at"
 
 
 class StopAfter(BasePruner):
@@ -110,6 +112,12 @@ def numbers_with_files(study, folder):
     return numbers
 
 
+def files_by_trial(study, folder):
+    """The files in an order that does not depend on their random names."""
+    names = [n for t in study.trials for n in t.user_attrs.get("perfpred:checkpoint_names", [])]
+    return sorted(files(folder), key=lambda path: (names.index(path.name[:32]), path.name[32:]))
+
+
 @pytest.mark.parametrize("store", ["folder", "artifacts"])
 def test_a_stopped_trial_goes_on_with_its_curve_whole(tmp_path, store):
     study = study_that_stops({0: 3})
@@ -170,6 +178,9 @@ def test_a_continued_trial_whose_worker_dies_is_tried_again(tmp_path):
     assert trial.intermediate_values == {
         step: value_at(step, attempt) for step, attempt in enumerate([0, 0, 2, 2, 2, 3, 3, 3])
     }
+    assert [t.user_attrs.get(RESUMED_AT) for t in study.trials] == [None, 1, 1, 4]
+    saved = savings(study)  # The last step before the death was not saved.
+    assert (saved.steps_trained, saved.steps_repeated) == (N_STEPS + 1, 0)
     assert not files(tmp_path)
 
 
@@ -182,7 +193,24 @@ def test_a_trial_that_was_tried_again_is_stopped_and_continued(tmp_path):
     continue_trial(study, 1)
     study.optimize(objective, n_trials=1)
     assert objective.trained == {1: [3, 4, 5], 2: [6, 7]}
+    assert savings(study).steps_trained == N_STEPS + 1
     assert not files(tmp_path)
+
+
+def test_a_trial_that_lost_its_checkpoint_trains_all_steps_again(tmp_path):
+    study = study_that_stops({0: 1})
+    study.optimize(Trainer(tmp_path), n_trials=1)
+    continue_trial(study, 0)
+    begin_and_die(study, tmp_path, attempt=2, dies_after=5)
+    assert study.trials[1].user_attrs[RESUMED_AT] == 1
+    for path in files(tmp_path):
+        path.unlink()
+    with pytest.warns(UserWarning, match="the trial begins anew"):
+        trial = go_on(study, tmp_path, attempt=3)
+    assert trial.user_attrs[RESUMED_AT] is None
+    saved = savings(study)
+    # The retry repeats the two of the stopped trial; those of a failed one are no second chance.
+    assert (saved.steps_trained, saved.steps_repeated) == (2 + 4 + N_STEPS, 2)
 
 
 def test_a_worker_that_was_cut_off_does_not_take_the_checkpoint_away(tmp_path):
@@ -616,7 +644,7 @@ def test_whatever_happens_no_step_is_counted_twice(tmp_path_factory, data):
         if stopped and data.draw(st.booleans()):
             continue_trial(study, data.draw(st.sampled_from(stopped)))
         if files(folder) and data.draw(st.integers(0, 4)) == 0:
-            data.draw(st.sampled_from(files(folder))).unlink()
+            data.draw(st.sampled_from(files_by_trial(study, folder))).unlink()
         trial = study.ask()
         trial.suggest_float("x", 0.0, 1.0)
         end = data.draw(st.integers(0, N_STEPS))
