@@ -289,6 +289,8 @@ def test_an_interrupt_while_modules_are_imported_is_quiet(command, tmp_path):
         text=True,
         check=False,
         env={**os.environ, "PYTHONPATH": path},
+        # What is started in the background inherits that the signal is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert done.returncode == -signal.SIGINT
     assert (done.stdout, done.stderr) == ("", "")

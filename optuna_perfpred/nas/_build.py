@@ -44,9 +44,11 @@ def build(architecture: Architecture, *, bias: bool = False) -> nn.Module:
             module: nn.Module = nn.Identity()  # The softmax after global average pooling.
         else:
             module = layer.build(shapes.input_shape, bias=bias)
-        if isinstance(layer, PUBLISHED):
-            _initialise(module)
         modules[f"{position}_{layer.code}"] = module
+    # When all are there, so that a seed gives the weights that it gave before.
+    for shapes, module in zip(architecture.with_dropout().shapes, modules.values(), strict=True):
+        if isinstance(shapes.layer, PUBLISHED):
+            _initialise(module)
     return nn.Sequential(modules)
 
 

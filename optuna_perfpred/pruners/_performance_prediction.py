@@ -157,8 +157,8 @@ class PerformancePredictionPruner(BasePruner):
             Between 0 and 1; the larger, the more careful. With a stopping rule, a trial is pruned
             if the next best value will come from new trials rather than from it with at least this
             probability, both trained for the same number of steps: at 0.5 the steps go where they
-            are worth more. If :obj:`None`, it follows the study: 0.86 after the first trial, 0.66
-            after ten, 0.5 after 100, and less where the sampler's proposals have become better
+            are worth more. If :obj:`None`, it follows the study: 0.94 after the first trial, 0.8
+            after ten, 0.56 after 100, and less where the sampler's proposals have become better
             since the study began. With a predictor, Δ of the paper: a trial is pruned if it will
             fail to beat the reference with at least this probability; if :obj:`None`, 0.99, so
             close to 1 because the risk of pruning a good trial adds up over the checks of its

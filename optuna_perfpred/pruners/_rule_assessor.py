@@ -29,7 +29,7 @@ _LEAST_RATIO = 1.0
 # and less than half of that until this many trials have finished: what one or two teach is
 # unsure. Both were chosen on recorded studies of kinds that the rule had not learned from. Where
 # what is stopped stays so, 50 keeps the best trial more often.
-_N_CAREFUL = 10
+_N_CAREFUL = 30
 # Beside trials that began together, of which none is complete: multiples of an average trial's
 # chance to be the best of them. How long a full training is, is not known then. At half, eight
 # workers lose more than they save.
