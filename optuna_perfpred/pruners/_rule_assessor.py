@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 # of a new trial's in a long study, that at which stopped ones go on,
 _LEAST_RATIO = 1.0
 # and less than half of that until this many trials have finished: what one or two teach is
-# unsure. Both were chosen on recorded studies of kinds that the rule had not learned from. Where
-# what is stopped stays so, 50 keeps the best trial more often.
+# unsure. Ten find more with TPE (`benchmarks/in_loop.py`); with thirty, the slow trials among
+# short ones are not all lost, and the best trial is kept more often in studies of unknown kinds.
 _N_CAREFUL = 30
 # Beside trials that began together, of which none is complete: multiples of an average trial's
 # chance to be the best of them. How long a full training is, is not known then. At half, eight
