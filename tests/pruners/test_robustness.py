@@ -187,7 +187,7 @@ def test_a_deleted_study_teaches_its_successor_nothing(tmp_path):
 
 @pytest.mark.parametrize("shadow", [False, True])
 def test_a_trial_that_another_process_has_ended_is_stopped(shadow):
-    study = study_with(PerformancePredictionPruner(shadow=shadow))
+    study = study_with(PerformancePredictionPruner(confidence=0.1, shadow=shadow))
     trial = study.ask()
     trial.suggest_float("x", 0.1, 0.1)
     for step, value in enumerate(accuracy_curve(0.1)[:-1]):
