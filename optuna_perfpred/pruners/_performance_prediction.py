@@ -17,7 +17,6 @@ from optuna.study import StudyDirection
 
 from optuna_perfpred._arguments import check_at_least
 from optuna_perfpred.forecasts import StoppingRule
-from optuna_perfpred.forecasts import StudyForecast
 from optuna_perfpred.forecasts import StudySettings
 from optuna_perfpred.history import CHECKPOINT
 from optuna_perfpred.history import continued_number
@@ -385,8 +384,8 @@ class PerformancePredictionPruner(BasePruner):
         first = first_to_go_on(trial, reader.trials)
         if first is not None:
             reason = f"Trial {first} goes on with trial {stopped.number} already."
-            decisions.record(study, trial, {REASON: reason}, let_finish=False)
-            return True
+            decisions.record(study, trial, {REASON: reason}, let_finish=self._shadow)
+            return not self._shadow
         if trial.last_step is None or stopped.last_step is None:
             return None
         # It was trained before: that decides nothing again.
@@ -474,35 +473,6 @@ class PerformancePredictionPruner(BasePruner):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._forget()
-
-
-def forecast_of(study: Study) -> tuple[StudyForecast, Sequence[str]]:
-    """Make a forecast of a study, as its pruner would, whatever is complete.
-
-    Args:
-        study:
-            The study.
-
-    Returns:
-        The forecast, and the names of the user attributes that are features of it. If the pruner
-        is not ours, or forecasts by a predictor, by the rule that comes with the package.
-    """
-    pruner = getattr(study, "pruner", None)
-    rule: StoppingRule | None = None
-    feature_attrs: Sequence[str] = ()
-    if isinstance(pruner, PerformancePredictionPruner):
-        feature_attrs = pruner._feature_attrs
-        rule = pruner._predictor if isinstance(pruner._predictor, StoppingRule) else None
-    settings = StudySettings(
-        sign=_sign(study),
-        n_startup_trials=1,
-        top_n=1,
-        offset=0.0,
-        horizon=None,
-        feature_attrs=feature_attrs,
-        earlier=FinishedTrials(),
-    )
-    return StudyForecast(StoppingRule() if rule is None else rule, settings), feature_attrs
 
 
 def _sign(study: Study) -> float:

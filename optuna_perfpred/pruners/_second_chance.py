@@ -104,32 +104,30 @@ class SecondChances:
             with, whatever has become of these: who goes on with one that broke breaks again.
         """
         continued = {continued_number(trial) for trial in trials}
-        stopped = [r for r in finished.pruned if r.number not in continued and len(r.steps) > 0]
-        if not stopped:
+        stopped, starts, records = [], [], []
+        for record in finished.pruned:
+            if record.number in continued or len(record.steps) == 0:
+                continue
+            trial = find_trial(trials, record.number)
+            # Asked before anything is forecast: by default only those with a checkpoint go on.
+            start = None if trial is None else self._goes_on_from(trial)
+            if trial is not None and start is not None and _went_on(trial, trials):
+                stopped.append(trial)
+                starts.append(start)
+                records.append(record)
+        if not records:
             return []
-        forecasts = self._forecast.of(finished, [Curve.of(record) for record in stopped])
+        forecasts = self._forecast.of(finished, [Curve.of(record) for record in records])
         if forecasts is None:
             return []
+        share = np.where(np.array(starts) == "checkpoint", 1.0, forecasts.share_left)
         # A new trial is worth what the sampler proposes now.
-        relative = forecasts.relative_chance / forecasts.odds_of_improvement
-        chances = []
-        # Only few of them can be among the best: the others are not looked up.
-        for at in np.argsort(-relative, kind="stable"):
-            trial = find_trial(trials, stopped[at].number)
-            if trial is None or np.isnan(relative[at]) or not _went_on(trial, trials):
-                continue
-            start = self._goes_on_from(trial)
-            if start is None:
-                continue
-            share = 1.0 if start == "checkpoint" else float(forecasts.share_left[at])
-            chances.append(
-                Chance(
-                    trial,
-                    share * float(relative[at]),
-                    float(forecasts.chance[at]),
-                    forecasts.to_beat,
-                )
-            )
+        worth = share * forecasts.relative_chance / forecasts.odds_of_improvement
+        chances = [
+            Chance(trial, float(w), float(probability), forecasts.to_beat)
+            for trial, w, probability in zip(stopped, worth, forecasts.chance, strict=True)
+            if not np.isnan(w)
+        ]
         return sorted(chances, key=lambda chance: -chance.worth)
 
     def enqueue(

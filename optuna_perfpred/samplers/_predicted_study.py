@@ -6,15 +6,19 @@ from typing import Any
 from typing import TYPE_CHECKING
 
 from optuna.study import Study
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from optuna_perfpred.forecasts import Curve
+from optuna_perfpred.forecasts import StoppingRule
+from optuna_perfpred.forecasts import StudyForecast
+from optuna_perfpred.forecasts import StudySettings
 from optuna_perfpred.history import FinishedTrials
 from optuna_perfpred.history import StudyHistory
+from optuna_perfpred.pruners import PerformancePredictionPruner
 from optuna_perfpred.pruners._assessment import PREDICTED_VALUE
 from optuna_perfpred.pruners._assessment import STEP
-from optuna_perfpred.pruners._performance_prediction import forecast_of
 
 
 if TYPE_CHECKING:
@@ -45,7 +49,7 @@ class StoppedTrials:
 
     def __init__(self, study: Study, n_startup_trials: int) -> None:
         self._n_startup_trials = n_startup_trials
-        self._forecast, feature_attrs = forecast_of(study)
+        self._forecast, feature_attrs = _forecast_of(study)
         self._completed = StudyHistory(feature_attrs)
         self._stopped = StudyHistory(feature_attrs)
         # What was last known, each continued trial once, and the stopped ones that are left out.
@@ -213,3 +217,26 @@ def _read_predicted_value(trial: FrozenTrial) -> float | None:
     if isinstance(step, int) and (trial.last_step is None or step > trial.last_step):
         return None
     return float(value)
+
+
+def _forecast_of(study: Study) -> tuple[StudyForecast, Sequence[str]]:
+    """Give a forecast as of the study's pruner, and the user attributes that are its features.
+
+    If the pruner is not ours, or forecasts by a predictor, by the rule of the package.
+    """
+    pruner = getattr(study, "pruner", None)
+    rule: StoppingRule | None = None
+    feature_attrs: Sequence[str] = ()
+    if isinstance(pruner, PerformancePredictionPruner):
+        feature_attrs = pruner._feature_attrs
+        rule = pruner._predictor if isinstance(pruner._predictor, StoppingRule) else None
+    settings = StudySettings(
+        sign=1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0,
+        n_startup_trials=1,
+        top_n=1,
+        offset=0.0,
+        horizon=None,
+        feature_attrs=feature_attrs,
+        earlier=FinishedTrials(),
+    )
+    return StudyForecast(StoppingRule() if rule is None else rule, settings), feature_attrs

@@ -44,7 +44,7 @@ def test_the_table_of_simulated_workers(tmp_path):
     speed_ups = [float(row[1].rstrip("×")) for row in table]
     assert [row[0] for row in table] == ["1", "8", "60"]
     # A few workers may save as much as one: early on, it stops hardly anything.
-    assert 1.25 * speed_ups[0] > speed_ups[1] > speed_ups[2]
+    assert 1.1 * speed_ups[0] > speed_ups[1] > speed_ups[2]
     # With as many workers as trials nothing has finished when the last one starts.
     assert speed_ups[2] == 1.0
     assert table[0][2] == "100 %"
