@@ -143,6 +143,7 @@ class Args(argparse.Namespace):
     n_trials: int
     n_seeds: int
     jobs: int
+    samplers: list[str]
 
 
 def parse_args() -> Args:
@@ -158,6 +159,7 @@ def parse_args() -> Args:
         problem.add_argument("--n-trials", type=int, default=n_trials)
         problem.add_argument("--n-seeds", type=int, default=n_seeds)
         problem.add_argument("--jobs", type=int, default=2)
+        problem.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=SAMPLERS)
         problem.add_argument("--rule", metavar="FILE", help="default: the package's")
         if name == "surrogate":
             problem.add_argument("--curves", type=Path, required=True, metavar="DIR")
@@ -181,7 +183,7 @@ def main() -> None:
         _nas_tabular.main(args)
         return
     problem = _nas_problems.load(args)
-    rows = [(sampler, pruned) for pruned in (False, True) for sampler in SAMPLERS]
+    rows = [(sampler, pruned) for pruned in (False, True) for sampler in args.samplers]
     # Processes are forked and so have the problem.
     results = Parallel(args.jobs, backend="multiprocessing")(
         delayed(search)(args, *row, seed) for row in rows for seed in range(args.n_seeds)
