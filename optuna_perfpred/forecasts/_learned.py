@@ -10,6 +10,7 @@ from scipy import special
 from optuna_perfpred.forecasts._completed_trials import CompletedTrials
 from optuna_perfpred.forecasts._features import features
 from optuna_perfpred.forecasts._features import Observed
+from optuna_perfpred.forecasts._returned_values import Returned
 from optuna_perfpred.forecasts._returned_values import ReturnedValues
 from optuna_perfpred.history import read_configuration
 from optuna_perfpred.history import read_curve
@@ -174,6 +175,13 @@ class Learned:
         if self.of_best:
             return np.where(np.isnan(rows), np.nan, np.fmax.accumulate(rows, axis=1))
         return rows
+
+    @property
+    def end_alike(self) -> bool:
+        """Whether the trials are all as long and return their last report."""
+        return self.returned.returned is Returned.LAST and bool(
+            self.completed.share_going_on[-2] == 1.0
+        )
 
     @property
     def of_best(self) -> bool:

@@ -64,6 +64,8 @@ class TrialForecasts(NamedTuple):
         odds_of_improvement:
             How much better the sampler proposes now than when the study began, see
             :func:`~optuna_perfpred.forecasts.odds_of_improvement`.
+        end_alike:
+            Whether the completed trials are all as long and return their last report.
     """
 
     mean: npt.NDArray[np.float64]
@@ -74,6 +76,7 @@ class TrialForecasts(NamedTuple):
     to_beat: float
     n_finished: int
     odds_of_improvement: float
+    end_alike: bool
 
 
 class PeerForecast(NamedTuple):
@@ -176,6 +179,7 @@ class StudyForecast:
             to_beat=sign * situation.learned.completed.best_value,
             n_finished=situation.n_finished,
             odds_of_improvement=self._odds_of_improvement(finished),
+            end_alike=situation.learned.end_alike,
         )
 
     def situation(
