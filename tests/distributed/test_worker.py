@@ -7,7 +7,9 @@ import sqlite3
 import sys
 
 import optuna
+from optuna.storages import JournalStorage
 from optuna.storages import RetryHeartbeatStaleTrialCallback
+from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 import pytest
 
@@ -292,9 +294,8 @@ def test_the_log_is_as_before_after_a_worker(place):
 
 
 def test_a_continued_trial_counts_once_among_all(place):
-    study = optuna.create_study(
-        storage=open_storage(place.storage), study_name=STUDY, direction="maximize"
-    )
+    storage = JournalStorage(JournalFileBackend(place.storage))
+    study = optuna.create_study(storage=storage, study_name=STUDY, direction="maximize")
     stopped = study.ask()
     study.tell(stopped, state=TrialState.PRUNED)
     study.enqueue_trial({"x": 0.5}, user_attrs={"perfpred:continues": stopped.number})
