@@ -21,7 +21,7 @@ from optuna_perfpred.replay._comparison import comparison_table
 from optuna_perfpred.replay._comparison import describe_recording
 from optuna_perfpred.visualization import plot_replay
 from optuna_perfpred.visualization import savings
-from optuna_perfpred.visualization._imports import import_to_plot
+from optuna_perfpred.visualization._drawing import import_to_plot
 from optuna_perfpred.visualization._studies import check_single_objective
 
 

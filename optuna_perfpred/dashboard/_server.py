@@ -17,7 +17,7 @@ from optuna_perfpred.dashboard._served_storage import serve_from
 from optuna_perfpred.dashboard._updates import Updates
 from optuna_perfpred.distributed._log import worker_log
 from optuna_perfpred.distributed._signals import StopSignals
-from optuna_perfpred.visualization._imports import import_to_plot
+from optuna_perfpred.visualization._drawing import import_to_plot
 
 
 if TYPE_CHECKING:

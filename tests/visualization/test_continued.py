@@ -9,7 +9,7 @@ from optuna_perfpred.visualization import matplotlib
 from optuna_perfpred.visualization import plot_forecasts
 from optuna_perfpred.visualization import plot_savings
 from optuna_perfpred.visualization import savings
-from optuna_perfpred.visualization._forecasts_info import _get_forecasts_info
+from optuna_perfpred.visualization._forecasts import _get_forecasts_info
 from tests.continued import add
 from tests.continued import N_STEPS
 from tests.continued import NO_NUMBERS
