@@ -15,9 +15,7 @@ from optuna_perfpred.history import stopped_trial
 from optuna_perfpred.pruners._audit import audit_study
 from optuna_perfpred.pruners._recorded_decision import read_decision
 from optuna_perfpred.visualization._studies import best_trial
-from optuna_perfpred.visualization._studies import maximizes
 from optuna_perfpred.visualization._studies import metric_label
-from optuna_perfpred.visualization._studies import metric_name
 
 
 if TYPE_CHECKING:
@@ -39,8 +37,7 @@ _MAX_WRONG = 3
 
 def describe_study(study: Study) -> str:
     """Tell of the objective, and when it was looked at."""
-    label = metric_label(metric_name(study), maximize=maximizes(study))
-    return f"{label}. As it was on {datetime.now():%Y-%m-%d at %H:%M}."
+    return f"{metric_label(study)}. As it was on {datetime.now():%Y-%m-%d at %H:%M}."
 
 
 def describe_tiles(study: Study, saved: Savings) -> str:

@@ -129,7 +129,6 @@ def dots(
     y: Sequence[Any],
     color: Any,
     size: Any,
-    *,
     marker: Settings | None = None,
     **more: Any,
 ) -> Settings:

@@ -256,7 +256,7 @@ def _get_forecasts_info(study: Study) -> _ForecastsInfo:
         message = "No trial has reported a finite value."
     return _ForecastsInfo(
         title=title,
-        metric_label=studies.metric_label(studies.metric_name(study), maximize=maximize),
+        metric_label=studies.metric_label(study),
         curves=curves,
         n_trials=len(reported),
         best_value=None if best is None else best.value,

@@ -81,14 +81,12 @@ class _EdgeInfo(NamedTuple):
 
 
 class _PolicyInfo(NamedTuple):
-    title: str
     rewards: _RewardsInfo
     layers: list[str]
     nodes: list[_NodeInfo]
     edges: list[_EdgeInfo]
     greedy: list[tuple[int, int]]
     graph_title: str
-    message: str | None
 
 
 def plot_policy(study: Study, sampler: QLearningSampler) -> go.Figure:
@@ -121,9 +119,11 @@ def plot_policy(study: Study, sampler: QLearningSampler) -> go.Figure:
 def describe_policy(study: Study, sampler: QLearningSampler) -> drawing.Figure:
     """Describe the figure."""
     info = _get_policy_info(study, sampler)
-    if info.message is not None:
-        return drawing.Figure(info.title, [drawing.Panel(message=info.message)])
-    return drawing.Figure(info.title, [_rewards(info.rewards), _graph(info)], (0.344, 0.516))
+    title = f"What Q-learning has learned from trials{studies.of_study(study.study_name)}"
+    if info is None:
+        message = "No trial has finished yet with a network of the sampler's space."
+        return drawing.Figure(title, [drawing.Panel(message=message)])
+    return drawing.Figure(title, [_rewards(info.rewards), _graph(info)], (0.344, 0.516))
 
 
 def _rewards(rewards: _RewardsInfo) -> drawing.Panel:
@@ -185,18 +185,15 @@ def _graph(info: _PolicyInfo) -> drawing.Panel:
     return drawing.Panel(data, x, y, info.graph_title)
 
 
-def _get_policy_info(study: Study, sampler: QLearningSampler) -> _PolicyInfo:
+def _get_policy_info(study: Study, sampler: QLearningSampler) -> _PolicyInfo | None:
     studies.check_single_objective(study)
     if not isinstance(sampler, QLearningSampler):
         raise ValueError(f"`sampler` must be a QLearningSampler, but got {sampler!r}.")
-    title = f"What Q-learning has learned from trials{studies.of_study(study.study_name)}"
     with sampler._lock:
         lessons = list(sampler._learner_of(study)._lessons)
     if not lessons:
-        message = "No trial has finished yet with a network of the sampler's space."
-        return _PolicyInfo(title, _read_rewards([], sampler), [], [], [], [], "", message)
-    graph = _read_graph(study, sampler, lessons)
-    return _PolicyInfo(title, _read_rewards(lessons, sampler), *graph, None)
+        return None
+    return _PolicyInfo(_read_rewards(lessons, sampler), *_read_graph(study, sampler, lessons))
 
 
 def _read_rewards(lessons: Sequence[Lesson], sampler: QLearningSampler) -> _RewardsInfo:

@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from itertools import chain
 import math
-from typing import NamedTuple
 from typing import TYPE_CHECKING
 
 from optuna_perfpred.replay import ReplayReport
@@ -20,25 +21,6 @@ _SPEED_UPS = tuple(
     digit * 10**power for power in range(5) for digit in (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
 )
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up", "x", "star", "pentagon", "hexagon")
-
-
-class _PrunerInfo(NamedTuple):
-    """What one pruner saved and lost.
-
-    Attributes:
-        name: Its name.
-        speed_up: Total steps per trained step, the geometric mean of the repeats.
-        regret: The regret in interquartile ranges, the mean of the repeats; infinite if one of
-            them completed nothing.
-        best_kept: The share of repeats in which the best value was completed.
-        repeats: The speed-up and the regret of each repeat.
-    """
-
-    name: str
-    speed_up: float
-    regret: float
-    best_kept: float
-    repeats: list[tuple[float, float]]
 
 
 def plot_replay(
@@ -77,50 +59,37 @@ def describe_replay(
     if not named:
         message = "There is no report of a replay."
         return drawing.Figure(title, [drawing.Panel(message=message)])
-    pruners = _get_replay_info(reports)
-    repeats = [repeat for pruner in pruners for repeat in pruner.repeats]
+    repeats = {name: _speed_ups_and_regrets(report) for name, report in named.items()}
+    speed_ups, regrets = zip(*chain(*repeats.values()), strict=True)
     # An axis of some length, at the upper end of which infinite regrets are marked.
-    fastest = max(2.0, *(speed_up for speed_up, _ in repeats))
-    limit = 1.15 * max((r for _, r in repeats if math.isfinite(r) and r > 0.0), default=0.1)
+    fastest = max(2.0, *speed_ups)
+    limit = 1.15 * max((r for r in regrets if math.isfinite(r) and r > 0.0), default=0.1)
     data: list[drawing.Settings] = []
-    for number, pruner in enumerate(pruners):
+    for number, (name, report) in enumerate(named.items()):
         color = drawing.CYCLE[number % len(drawing.CYCLE)]
-        symbol = _SYMBOLS[number % len(_SYMBOLS)]
-        regrets = [regret for _, regret in pruner.repeats]
-        if len(regrets) > 1:
+        symbol = {"symbol": _SYMBOLS[number % len(_SYMBOLS)]}
+        x, y = zip(*repeats[name], strict=True)
+        if len(x) > 1:
+            of_repeats = {"customdata": y, "legendgroup": name, "showlegend": False}
+            told = "%{x:.3g} times, regret %{customdata:.4g}<extra></extra>"
+            places = drawing.square_roots(min(limit, regret) for regret in y)
+            marker = {**symbol, "opacity": 0.6}
             data.append(
-                drawing.dots(
-                    [speed_up for speed_up, _ in pruner.repeats],
-                    drawing.square_roots(min(limit, regret) for regret in regrets),
-                    color,
-                    7,
-                    marker={"symbol": symbol, "opacity": 0.6},
-                    customdata=regrets,
-                    hovertemplate="%{x:.3g} times, regret %{customdata:.4g}<extra></extra>",
-                    legendgroup=pruner.name,
-                    showlegend=False,
-                )
+                drawing.dots(x, places, color, 7, marker, hovertemplate=told, **of_repeats)
             )
         told = (
-            f"{pruner.name}: {pruner.speed_up:.3g} times faster, regret {pruner.regret:.4g} IQR, "
-            f"best kept in {pruner.best_kept:.0%} of {len(regrets)}<extra></extra>"
+            f"{name}: {report.speed_up:.3g} times faster, regret {report.regret_iqr:.4g} IQR, "
+            f"best kept in {report.best_kept:.0%} of {len(x)}<extra></extra>"
         )
-        data.append(
-            drawing.dots(
-                [pruner.speed_up],
-                drawing.square_roots([min(limit, pruner.regret)]),
-                color,
-                13,
-                marker={"symbol": symbol, "line": {"color": drawing.BLACK, "width": 1}},
-                hovertemplate=told,
-                legendgroup=pruner.name,
-                name=pruner.name + ("" if math.isfinite(pruner.regret) else " (∞)"),
-            )
-        )
+        label = name if math.isfinite(report.regret_iqr) else f"{name} (∞)"
+        of_pruner = {"hovertemplate": told, "legendgroup": name, "name": label}
+        places = drawing.square_roots([min(limit, report.regret_iqr)])
+        marker = {**symbol, "line": {"color": drawing.BLACK, "width": 1}}
+        data.append(drawing.dots([report.speed_up], places, color, 13, marker, **of_pruner))
     ticks = [tick for tick in _SPEED_UPS if tick <= 1.1 * fastest]
     if len(ticks) > 12:
         ticks = [tick for tick in ticks if tick not in (1.5, 7.0)]
-    speed_ups = {
+    x_axis = {
         "title": {"text": "Speed-up (total steps per trained step)"},
         "type": "log",
         "range": (math.log10(0.93), math.log10(1.1 * fastest)),
@@ -128,26 +97,17 @@ def describe_replay(
         "ticktext": [f"{tick:g}" for tick in ticks],
     }
     top = math.sqrt(limit)
-    regret_axis = drawing.root_axis(
+    y_axis = drawing.root_axis(
         "Regret (interquartile ranges of the final values)", limit, (-0.04 * top, 1.04 * top)
     )
-    return drawing.Figure(title, [drawing.Panel(data, speed_ups, regret_axis)])
+    return drawing.Figure(title, [drawing.Panel(data, x_axis, y_axis)])
 
 
-def _get_replay_info(
-    reports: ReplayReport | Sequence[ReplayReport] | Mapping[str, ReplayReport],
-) -> list[_PrunerInfo]:
+def _speed_ups_and_regrets(report: ReplayReport) -> list[tuple[float, float]]:
+    """Give those of each repeat, the regret in interquartile ranges, as the report does."""
     return [
-        _PrunerInfo(
-            name=name,
-            speed_up=report.speed_up,
-            regret=report.regret_iqr,
-            best_kept=report.best_kept,
-            repeats=[
-                (repeat.speed_up, _in_iqr(repeat.regret, report.iqr)) for repeat in report.repeats
-            ],
-        )
-        for name, report in _by_name(reports).items()
+        (repeat.speed_up, replace(report, repeats=(repeat,)).regret_iqr)
+        for repeat in report.repeats
     ]
 
 
@@ -169,9 +129,3 @@ def _by_name(
             name = f"{report.pruner} {number}"
         named[name] = report
     return named
-
-
-def _in_iqr(regret: float, iqr: float) -> float:
-    if iqr > 0.0:
-        return regret / iqr
-    return 0.0 if regret == 0.0 else math.inf

@@ -175,8 +175,8 @@ def savings(study: Study, *, price_per_hour: float | None = None) -> Savings:
     hours_saved = None if pace is None else pace * saved
     return Savings(
         study_name=study.study_name,
-        n_trials=sum(trial.counts for trial in spent),
-        n_pruned=sum(trial.counts and trial.state == TrialState.PRUNED for trial in spent),
+        n_trials=sum(one.counts for one in spent),
+        n_pruned=sum(one.counts and one.trial.state == TrialState.PRUNED for one in spent),
         steps_trained=round(trained),
         steps_saved=round(saved),
         steps_saved_by_forecasts=round(steps[FORECAST]),
@@ -194,7 +194,7 @@ def savings(study: Study, *, price_per_hour: float | None = None) -> Savings:
 
 
 def _total(spent: Sequence[_Spent]) -> dict[str, float]:
-    return {band: sum(trial.steps.get(band, 0.0) for trial in spent) for band in COLORS}
+    return {band: sum(one.steps[band] for one in spent) for band in COLORS}
 
 
 def _share_saved(steps: dict[str, float]) -> float:
@@ -203,15 +203,15 @@ def _share_saved(steps: dict[str, float]) -> float:
 
 
 def _hours(spent: Sequence[_Spent]) -> float | None:
-    seconds = [trial.seconds for trial in spent if trial.seconds is not None]
+    seconds = [known for one in spent if (known := _seconds(one.trial)) is not None]
     return sum(seconds) / 3600.0 if seconds else None
 
 
 def _hours_per_step(spent: Sequence[_Spent]) -> float | None:
     """Give the pace of completed trials: a pruned one's own is mostly that of starting it."""
-    timed = [trial for trial in spent if trial.seconds is not None]
-    timed = [trial for trial in timed if trial.state == TrialState.COMPLETE] or timed
-    n_steps = sum(trial.steps.get(band, 0.0) for trial in timed for band in _TRAINED)
+    timed = [one for one in spent if _seconds(one.trial) is not None]
+    timed = [one for one in timed if one.trial.state == TrialState.COMPLETE] or timed
+    n_steps = sum(one.steps[band] for one in timed for band in _TRAINED)
     hours = _hours(timed)
     return None if hours is None or n_steps == 0.0 else hours / n_steps
 
@@ -258,7 +258,7 @@ def describe_savings(study: Study) -> drawing.Figure:
     times = [_start(trials, spent[0].ended), *(spent[place].ended for place in shown)]
     data = []
     for band, color in COLORS.items():
-        total = list(accumulate(trial.steps.get(band, 0.0) for trial in spent))
+        total = list(accumulate(one.steps[band] for one in spent))
         if total[-1] > 0.0 or band == TRAINED:
             # An area cannot show that until then more was repeated than saved.
             steps = [0.0, *(max(0.0, total[place]) for place in shown)]
@@ -275,17 +275,15 @@ class _Spent(NamedTuple):
     """What a finished trial has cost and saved.
 
     Attributes:
+        trial: The trial.
         ended: The time of its end.
         steps: The number of its steps by band; less than none were saved of what it repeats.
-        seconds: Its duration; :obj:`None` if it is not known.
-        state: Its state.
         counts: Whether it is no stopped trial that another one has gone on with.
     """
 
+    trial: FrozenTrial
     ended: datetime
     steps: dict[str, float]
-    seconds: float | None
-    state: TrialState
     counts: bool
 
 
@@ -306,16 +304,15 @@ def _read_spent(trials: Sequence[FrozenTrial]) -> list[_Spent]:
     gone_on = gone_on_with(trials)
     spent = [
         _Spent(
+            trial=trial,
             ended=trial.datetime_complete.replace(tzinfo=None),
             steps=_steps(trial, trials, gone_on, remaining),
-            seconds=_seconds(trial),
-            state=trial.state,
             counts=trial.number not in gone_on,
         )
         for trial in trials
         if trial.datetime_complete is not None and trial.intermediate_values
     ]
-    return sorted(spent, key=lambda trial: trial.ended)
+    return sorted(spent, key=lambda one: one.ended)
 
 
 def _describe_audit(audit: AuditReport) -> str:
@@ -368,7 +365,8 @@ def _steps(
     stopped = stopped_before(trial, trials)
     known = {step for other in stopped for step in other.intermediate_values}
     n_repeated = len(steps & known)
-    spent: dict[str, float] = {TRAINED: len(steps) - n_repeated}
+    spent = dict.fromkeys(COLORS, 0.0)
+    spent[TRAINED] = len(steps) - n_repeated
     if n_repeated > 0:
         spent |= {REPEATED: n_repeated, _saver(stopped[0]): -n_repeated}
     decision = read_decision(trial)
@@ -377,8 +375,7 @@ def _steps(
         # What another trial goes on to train was not saved; of those that were stopped, the one
         # that came furthest has saved the rest.
         if trial.number not in gone_on and trial.last_step >= max(known, default=0):
-            by = _saver(trial)
-            spent[by] = spent.get(by, 0.0) + remaining.after(trial.last_step)
+            spent[_saver(trial)] += remaining.after(trial.last_step)
     elif decision is not None and decision.audit:
         spent[AUDITED] = sum(step > decision.step for step in steps - known)
         spent[TRAINED] -= spent[AUDITED]

@@ -56,9 +56,9 @@ def metric_name(study: Study) -> str:
     return names[0] if names else "Objective Value"
 
 
-def metric_label(name: str, *, maximize: bool) -> str:
+def metric_label(study: Study) -> str:
     """Name an axis that shows values of the objective."""
-    return f"{name} ({'higher' if maximize else 'lower'} is better)"
+    return f"{metric_name(study)} ({'higher' if maximizes(study) else 'lower'} is better)"
 
 
 def is_feasible(trial: FrozenTrial) -> bool:
