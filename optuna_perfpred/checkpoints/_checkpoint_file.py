@@ -2,10 +2,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 import hashlib
-from importlib import import_module
 import io
 import json
 from typing import Any
+
+from optuna_perfpred._imports import import_extra
 
 
 # The hash of all that follows it comes after the magic bytes.
@@ -134,9 +135,4 @@ def _load_tensors(content: io.BytesIO) -> Any:
 
 def _torch() -> Any:
     # Objectives that save bytes need no PyTorch.
-    try:
-        return import_module("torch")
-    except ImportError as error:
-        raise ImportError(
-            "States other than bytes are saved with PyTorch: `pip install optuna_perfpred[nas]`."
-        ) from error
+    return import_extra("torch", "nas", "A state other than bytes")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from html import escape
-import importlib
 import math
 import textwrap
 from typing import Any
 from typing import NamedTuple
 from typing import TYPE_CHECKING
+
+from optuna_perfpred._imports import import_extra
 
 
 if TYPE_CHECKING:
@@ -87,27 +88,8 @@ class Figure(NamedTuple):
 
 
 def import_to_plot(module: str) -> Any:
-    """Import a module of plotly or matplotlib.
-
-    Args:
-        module:
-            Its name, such as ``"plotly.graph_objects"``.
-
-    Returns:
-        The module.
-
-    Raises:
-        ImportError:
-            If it is not installed; names the extra to install.
-    """
-    try:
-        return importlib.import_module(module)
-    except ImportError as error:
-        library = module.partition(".")[0]
-        raise ImportError(
-            f"The figure needs {library}, which is not installed or is too old: "
-            '`pip install "optuna_perfpred[plot]"`.'
-        ) from error
+    """Import a module of plotly or matplotlib, or tell which extra has it."""
+    return import_extra(module, "plot", "The figure")
 
 
 def line(

@@ -124,23 +124,67 @@ class Savings(NamedTuple):
     def __str__(self) -> str:
         lines = [
             f"Study {self.study_name!r}: {self.n_pruned} of {self.n_trials} finished trials were "
-            f"pruned.",
-            f"Steps trained: {self.steps_trained}; saved: {self.steps_saved} ({self.share:.1%}), "
-            f"of these {self.steps_saved_by_forecasts} by forecasts, "
-            f"{self.steps_saved_by_wrapped_pruner} by the wrapped pruner, "
-            f"{self.steps_saved_otherwise} otherwise.",
+            "pruned.",
+            tell_saved(self),
         ]
-        if self.hours is not None and self.hours_saved is not None:
-            lines.append(f"Hours: {self.hours:.3g}; saved: {self.hours_saved:.3g}.")
-        if self.cost is not None and self.money_saved is not None:
-            lines.append(f"Money: {self.cost:.2f}; saved: {self.money_saved:.2f}.")
         if self.steps_audited > 0:
             lines.append(f"Steps trained for the audit: {self.steps_audited}.")
-        if self.steps_repeated > 0:
-            lines.append(
-                f"Steps trained again to go on with stopped trials: {self.steps_repeated}."
-            )
         return "\n".join([*lines, *([self.audit] if self.audit else [])])
+
+
+def tell_saved(saved: Savings) -> str:
+    """Tell in words what was saved."""
+    if saved.n_trials == 0:
+        return "No trial that reports intermediate values has ended yet."
+    if saved.steps_saved < 0:
+        return (
+            f"Nothing yet: {count(saved.steps_repeated, 'step')} trained again to go on with "
+            f"stopped trials are {-saved.steps_saved:,} more than pruning has spared."
+        )
+    if saved.n_pruned == 0:
+        return f"Nothing: {saved.steps_trained:,} steps were trained, and no trial was pruned."
+    text = (
+        f"{percent(saved.share)} of the training: {count(saved.n_pruned, 'pruned trial')} of "
+        f"{saved.n_trials:,} spared about {saved.steps_saved:,} steps, "
+        f"{saved.steps_trained:,} were trained."
+    )
+    if saved.steps_repeated > 0:
+        text += (
+            f" The {count(saved.steps_repeated, 'step')} that were trained again to go on with "
+            "stopped trials are taken off."
+        )
+    if saved.hours is not None and saved.hours_saved is not None:
+        text += (
+            f" That is about {duration(saved.hours_saved)} of work, beside "
+            f"{duration(saved.hours)} that all workers spent."
+        )
+    if saved.cost is not None and saved.money_saved is not None:
+        text += f" In money: {saved.money_saved:,.2f} saved, {saved.cost:,.2f} spent."
+    if saved.steps_saved > saved.steps_saved_by_forecasts:
+        text += (
+            f" Of the steps saved, {saved.steps_saved_by_forecasts:,} were by forecasts, "
+            f"{saved.steps_saved_by_wrapped_pruner:,} by the wrapped pruner and "
+            f"{saved.steps_saved_otherwise:,} otherwise."
+        )
+    return text
+
+
+def count(number: int, noun: str) -> str:
+    """Give a number of things, in the singular or the plural."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def percent(share: float) -> str:
+    """Give a share in percent."""
+    return f"{100.0 * share:.3g} %"
+
+
+def duration(hours: float) -> str:
+    """Give a duration in the unit that a person would choose."""
+    for unit, n_hours in (("hours", 1.0), ("minutes", 1 / 60)):
+        if hours >= 2.0 * n_hours:
+            return f"{hours / n_hours:.3g} {unit}"
+    return f"{3600.0 * hours:.0f} seconds"
 
 
 def savings(study: Study, *, price_per_hour: float | None = None) -> Savings:

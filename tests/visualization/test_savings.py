@@ -36,8 +36,9 @@ def test_steps_hours_and_money_of_each_kind_of_trial(direction):
     assert "of 1 pruned ones" in saved.audit
     text = str(saved)
     assert "Study 'small': 3 of 6 finished trials were pruned." in text
-    assert "Steps trained: 21; saved: 9 (30.0%)" in text
-    assert "Money: 2.00; saved: 0.90." in text
+    assert "30 % of the training: 3 pruned trials of 6 spared about 9 steps, 21 were" in text
+    assert "In money: 0.90 saved, 2.00 spent." in text
+    assert "3 were by forecasts, 4 by the wrapped pruner and 2 otherwise." in text
     assert saved.audit in text
     assert savings(small_study(direction)).money_saved is None
 
