@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import copy
+import io
 import logging
 import math
 from socketserver import ThreadingMixIn
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from collections.abc import Container
     from collections.abc import Mapping
     from collections.abc import Sequence
-    import io
 
     from optuna.study._frozen import FrozenStudy
     from optuna.trial import FrozenTrial
@@ -108,20 +108,17 @@ def _handler(redact: Redactor) -> type[WSGIRequestHandler]:
             pass
 
         def get_stderr(self) -> io.TextIOBase:
-            return _Redacted(redact)  # type: ignore[return-value]
+            return _Redacted(redact)
 
     return Handler
 
 
-class _Redacted:
+class _Redacted(io.TextIOBase):
     def __init__(self, redact: Redactor) -> None:
         self._redact = redact
 
     def write(self, text: str) -> int:
         return sys.stderr.write(self._redact(text))
-
-    def flush(self) -> None:
-        sys.stderr.flush()
 
 
 class Updates:

@@ -99,7 +99,6 @@ class _ForecastsInfo(NamedTuple):
     best_number: int | None
     log: bool
     value_range: tuple[float, float] | None
-    message: str | None
 
 
 def plot_forecasts(study: Study) -> go.Figure:
@@ -134,9 +133,12 @@ def plot_forecasts(study: Study) -> go.Figure:
 def describe_forecasts(study: Study) -> drawing.Figure:
     """Describe the figure."""
     info = _get_forecasts_info(study)
-    if info.message is not None:
-        return drawing.Figure(info.title, [drawing.Panel(message=info.message)])
     curves = info.curves
+    if not curves:
+        message = "No trial has reported an intermediate value yet: see `trial.report`."
+        if info.n_trials > 0:
+            message = "No trial has reported a finite value."
+        return drawing.Figure(info.title, [drawing.Panel(message=message)])
     forecasts = [curve.forecast for curve in curves if curve.forecast is not None]
     ends = [step for curve in curves for step in (curve.steps[0], curve.steps[-1])]
     ends += [forecast.steps[1] for forecast in forecasts]
@@ -251,9 +253,6 @@ def _get_forecasts_info(study: Study) -> _ForecastsInfo:
     title = f"Learning curves and forecasts{studies.of_study(study.study_name)}"
     if len(curves) < len(reported):
         title += f" ({len(curves)} of {len(reported)} trials)"
-    message = "No trial has reported an intermediate value yet: see `trial.report`."
-    if reported:
-        message = "No trial has reported a finite value."
     return _ForecastsInfo(
         title=title,
         metric_label=studies.metric_label(study),
@@ -263,7 +262,6 @@ def _get_forecasts_info(study: Study) -> _ForecastsInfo:
         best_number=None if best is None else best.number,
         log=log,
         value_range=value_range,
-        message=None if curves else message,
     )
 
 
