@@ -209,6 +209,13 @@ def main(args: argparse.Namespace) -> None:
         means = load_table(data_set).accuracies.mean(axis=1)
         tenth = np.sort(means)[-10]
         print(f"{data_set}: the best cell has {means.max():.2f}, the tenth {tenth:.2f}.")
+    if 1 in args.objectives:
+        _print_one_objective(args, checkpoints)
+    if 2 in args.objectives:
+        _print_two_objectives(args, checkpoints)
+
+
+def _print_one_objective(args: argparse.Namespace, checkpoints: Sequence[int]) -> None:
     seeds = range(args.first_seed, args.first_seed + args.n_seeds)
     print(
         f"\nAfter {' / '.join(map(str, checkpoints))} networks, ± 95 % interval. Drawn: the best "
@@ -235,6 +242,10 @@ def main(args: argparse.Namespace) -> None:
                 cells.append(" / ".join(map(_with_interval, values.T)))
             row = [sampler, measure, *cells, f"{milliseconds:.1f}", str(len(mine))]
             print("|", " | ".join(row), "|", flush=True)
+
+
+def _print_two_objectives(args: argparse.Namespace, checkpoints: Sequence[int]) -> None:
+    seeds = range(args.first_seed, args.first_seed + args.n_seeds)
     print(
         "\nTwo objectives, accuracy and weights: share of the largest hypervolume after "
         f"{' / '.join(map(str, checkpoints))} networks, ± 95 % interval\n"

