@@ -212,24 +212,21 @@ class Proposer:
         has_begun = self._prefix or self._points.is_any_fixed
         if has_begun or len(learned) < _N_BEFORE_AGAIN or len(learned[0].values or ()) > 1:
             return None
-        running = self._candidates(pending)
-        at_work = set(_keys(running.networks, running.points))
-        rows = self._candidates(learned)
-        keys = _keys(rows.networks, rows.points)
-        is_violated = np.any(targets[: len(learned), 1:] > 0.0, axis=1)
-        first_values: dict[tuple[Network, bytes], tuple[float, ...] | None] = {}
+        keys, running = (
+            _keys(rows.networks, rows.points) for rows in map(self._candidates, (learned, pending))
+        )
+        values: dict[tuple[Network, bytes], list[tuple[float, ...] | None]] = {}
         known: dict[tuple[Network, bytes], Proposal] = {}
-        n_equal, n_different = 0, 0
+        is_violated = np.any(targets[: len(learned), 1:] > 0.0, axis=1)
         for key, observation, violated in zip(keys, learned, is_violated, strict=True):
-            if key in first_values:
-                n_equal += first_values[key] == observation.values
-                n_different += first_values[key] != observation.values
-            first_values.setdefault(key, observation.values)
+            values.setdefault(key, []).append(observation.values)
             params = self._points.chosen(observation.params)
-            if params is not None and not violated and key not in at_work:
+            if params is not None and not violated and key not in running:
                 known[key] = Proposal(observation.network, params)
-        is_luck_excluded = n_equal >= _N_EQUAL and n_different == 0
-        if is_luck_excluded or not known:
+        has_luck = len(learned) - len(values) < _N_EQUAL or any(
+            len(set(of_one)) > 1 for of_one in values.values()
+        )
+        if not known or not has_luck:
             return None
         choices = [*known.values(), proposal]
         points = self._points.read([choice.params for choice in choices])
