@@ -17,7 +17,7 @@ from optuna_perfpred.history import trained_steps
 from optuna_perfpred.pruners._audit import audit_study
 from optuna_perfpred.pruners._recorded_decision import is_by_wrapped_pruner
 from optuna_perfpred.pruners._recorded_decision import read_decision
-from optuna_perfpred.samplers._known import REUSED
+from optuna_perfpred.samplers._q_learning import REUSED
 from optuna_perfpred.visualization import _drawing as drawing
 from optuna_perfpred.visualization._studies import check_single_objective
 from optuna_perfpred.visualization._studies import evenly
