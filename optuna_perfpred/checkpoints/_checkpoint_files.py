@@ -8,7 +8,7 @@ from optuna.artifacts.exceptions import ArtifactNotFound
 from optuna_perfpred.checkpoints._checkpoint_file import DamagedError
 from optuna_perfpred.checkpoints._checkpoint_file import unpack
 from optuna_perfpred.checkpoints._folder_store import FolderStore
-from optuna_perfpred.pruners._warn_once import WarnOnce
+from optuna_perfpred.pruners._forecasting_pruner import WarnOnce
 
 
 if TYPE_CHECKING:

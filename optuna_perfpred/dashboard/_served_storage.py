@@ -15,7 +15,7 @@ import sqlalchemy
 
 from optuna_perfpred.dashboard._imports import import_optuna_dashboard
 from optuna_perfpred.dashboard._note import with_section
-from optuna_perfpred.pruners._retries import DECISION_ATTRS
+from optuna_perfpred.pruners._recorded_decision import DECISION_ATTRS
 
 
 if TYPE_CHECKING:

@@ -6,28 +6,26 @@ explanations and figures ask it.
 """
 
 from optuna_perfpred.forecasts._completed_trials import CompletedTrials
-from optuna_perfpred.forecasts._earlier_studies import EarlierStudies
 from optuna_perfpred.forecasts._features import FEATURE_NAMES
 from optuna_perfpred.forecasts._features import features
 from optuna_perfpred.forecasts._features import N_RECENT
 from optuna_perfpred.forecasts._features import Observed
+from optuna_perfpred.forecasts._features import PEER_FEATURE_NAMES
+from optuna_perfpred.forecasts._features import peer_features
 from optuna_perfpred.forecasts._learned import Curve
 from optuna_perfpred.forecasts._learned import Learned
-from optuna_perfpred.forecasts._learned import Situation
-from optuna_perfpred.forecasts._peers import PEER_FEATURE_NAMES
-from optuna_perfpred.forecasts._peers import peer_features
-from optuna_perfpred.forecasts._proposals import odds_of_improvement
-from optuna_perfpred.forecasts._returned_values import Returned
-from optuna_perfpred.forecasts._returned_values import ReturnedValues
+from optuna_perfpred.forecasts._learned import RuleInputs
+from optuna_perfpred.forecasts._schedule import Fits
+from optuna_perfpred.forecasts._schedule import is_first_of
 from optuna_perfpred.forecasts._schedule import n_learned_from
+from optuna_perfpred.forecasts._stopping_rule import BoostedTrees
 from optuna_perfpred.forecasts._stopping_rule import relative_chance
 from optuna_perfpred.forecasts._stopping_rule import StoppingRule
-from optuna_perfpred.forecasts._study_forecast import PeerForecast
 from optuna_perfpred.forecasts._study_forecast import StudyForecast
 from optuna_perfpred.forecasts._study_forecast import TrialForecasts
 from optuna_perfpred.forecasts._study_settings import BestTrials
+from optuna_perfpred.forecasts._study_settings import EarlierStudies
 from optuna_perfpred.forecasts._study_settings import StudySettings
-from optuna_perfpred.forecasts._trees import BoostedTrees
 
 
 __all__ = [
@@ -39,19 +37,17 @@ __all__ = [
     "CompletedTrials",
     "Curve",
     "EarlierStudies",
+    "Fits",
     "Learned",
     "Observed",
-    "PeerForecast",
-    "Returned",
-    "ReturnedValues",
-    "Situation",
+    "RuleInputs",
     "StoppingRule",
     "StudyForecast",
     "StudySettings",
     "TrialForecasts",
     "features",
+    "is_first_of",
     "n_learned_from",
-    "odds_of_improvement",
     "peer_features",
     "relative_chance",
 ]

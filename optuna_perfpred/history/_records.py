@@ -39,7 +39,7 @@ _ARCHITECTURE_ATTRS = ("num_layers", "num_weights")
 _N_LATEST = 16
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # What is learned is known by what it was learned from.
 class CurveRecord:
     """What is remembered of one completed or pruned trial.
 

@@ -44,6 +44,8 @@ class TrainingSet:
             :obj:`None`, the last step that any of the records reached.
 
     Attributes:
+        encoder:
+            Encodes configurations into the columns of this set.
         configurations:
             The encoded configurations. Shape: ``(n_records, n_features)``.
         curves:
@@ -59,9 +61,9 @@ class TrainingSet:
         self, records: Sequence[CurveRecord], *, sign: float, horizon: int | None = None
     ) -> None:
         self._sign = sign
-        self._encoder = ConfigurationEncoder().fit([r.configuration for r in records])
+        self.encoder = ConfigurationEncoder().fit([r.configuration for r in records])
         self._encoded: dict[int, tuple[Configuration, npt.NDArray[np.float64]]] = {}
-        self.configurations = self._encoder.transform([r.configuration for r in records])
+        self.configurations = self.encoder.transform([r.configuration for r in records])
         self.steps = _common_steps(records, horizon)
         reported = [r.values for r in records]
         self._bounds = _finite_bounds(sign * np.concatenate(reported)) if reported else (0.0, 0.0)
@@ -97,7 +99,7 @@ class TrainingSet:
         if known is None:
             if len(self._encoded) >= _MAX_ENCODED:
                 self._encoded.clear()
-            known = configuration, self._encoder.transform([configuration])
+            known = configuration, self.encoder.transform([configuration])
             self._encoded[id(configuration)] = known
         return known[1], self.align(steps, values)[np.newaxis]
 

@@ -25,7 +25,6 @@ from optuna_perfpred.history import stopped_trial
 from optuna_perfpred.optimization._training import GeneratorObjective
 from optuna_perfpred.optimization._training import is_generator_function
 from optuna_perfpred.optimization._training import Training
-from optuna_perfpred.pruners._rule_assessor import RuleAssessor
 from optuna_perfpred.pruners._second_chance import go_on_with
 from optuna_perfpred.pruners._second_chance import SecondChances
 
@@ -359,9 +358,8 @@ class Search:
         return "retrain" if start is None and is_at_end else start
 
     def _chances_by(self, pruner: PerformancePredictionPruner) -> SecondChances:
-        assessor = pruner._assessors.of(self._study)
-        assert isinstance(assessor, RuleAssessor)
-        return SecondChances(assessor.forecast, self._goes_on)
+        forecaster = pruner._forecasters.of(self._study)
+        return SecondChances(forecaster.forecast, self._goes_on)
 
 
 def _limit_at_end(finished: FinishedTrials) -> float:

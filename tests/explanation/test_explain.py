@@ -20,8 +20,8 @@ from scipy import special
 
 from optuna_perfpred import explain
 from optuna_perfpred import PerformancePredictionPruner
-from optuna_perfpred.explanation._evidence import GROUPS
-from optuna_perfpred.explanation._evidence import OF_PARAMETERS
+from optuna_perfpred.explanation._contributions import GROUPS
+from optuna_perfpred.explanation._contributions import OF_PARAMETERS
 from optuna_perfpred.forecasts import CompletedTrials
 from optuna_perfpred.forecasts import FEATURE_NAMES
 from optuna_perfpred.forecasts import features
