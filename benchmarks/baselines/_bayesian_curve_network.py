@@ -10,8 +10,8 @@ from optuna_perfpred._arguments import check_at_least
 from optuna_perfpred.predictors._base import check_training_arrays
 from optuna_perfpred.predictors._base import CurvePredictor
 from optuna_perfpred.predictors._base import Forecast
-from optuna_perfpred.predictors._features import extremes
-from optuna_perfpred.predictors._features import Standardizer
+from optuna_perfpred.predictors._sequential_model import extremes
+from optuna_perfpred.predictors._sequential_model import Standardizer
 
 
 if TYPE_CHECKING:

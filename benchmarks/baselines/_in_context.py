@@ -15,7 +15,7 @@ from optuna_perfpred.predictors._base import check_training_arrays
 from optuna_perfpred.predictors._base import CurvePredictor
 from optuna_perfpred.predictors._base import Forecast
 from optuna_perfpred.predictors._base import observed_lengths
-from optuna_perfpred.predictors._features import extremes
+from optuna_perfpred.predictors._sequential_model import extremes
 
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from optuna_perfpred.history._continued import stopped_before
 from optuna_perfpred.history._continued import stopped_trial
 from optuna_perfpred.history._continued import tell_why_continued
 from optuna_perfpred.history._continued import trained_steps
-from optuna_perfpred.history._encoding import ConfigurationEncoder
 from optuna_perfpred.history._finished_trials import FinishedTrials
 from optuna_perfpred.history._finished_trials import FinishedTrialsReader
+from optuna_perfpred.history._finished_trials import StudyHistory
 from optuna_perfpred.history._per_study import PerStudy
 from optuna_perfpred.history._records import Configuration
 from optuna_perfpred.history._records import CurveRecord
@@ -25,7 +25,7 @@ from optuna_perfpred.history._records import LAYER_PARAMETER
 from optuna_perfpred.history._records import read_configuration
 from optuna_perfpred.history._records import read_curve
 from optuna_perfpred.history._records import read_record
-from optuna_perfpred.history._study_history import StudyHistory
+from optuna_perfpred.history._training_set import ConfigurationEncoder
 from optuna_perfpred.history._training_set import TrainingSet
 
 

@@ -10,11 +10,15 @@ import warnings
 
 import numpy as np
 from scipy import stats
+from scipy.optimize import nnls
 from sklearn.base import BaseEstimator
+from sklearn.base import RegressorMixin
 from sklearn.base import TransformerMixin
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import RidgeCV
+from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.model_selection import cross_val_predict
 from sklearn.model_selection import KFold
 from sklearn.model_selection import RandomizedSearchCV
@@ -22,23 +26,195 @@ from sklearn.pipeline import make_pipeline
 from sklearn.pipeline import Pipeline
 from sklearn.svm import NuSVR
 
-from optuna_perfpred.predictors._kernel_ridge import FeatureWeights
-from optuna_perfpred.predictors._kernel_ridge import fit_rbf_kernel_ridge
-from optuna_perfpred.predictors._stack import fit_stack
-
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from collections.abc import Sequence
 
     import numpy.typing as npt
 
 
-FittedRegressor = tuple[Any, "npt.NDArray[np.float64]"]
-"""A fitted scikit-learn regressor and its leave-one-out residuals, shape ``(n,)``."""
-
+# How strongly weights are drawn to equal ones, in units of the best member's squared error. With
+# little data, or members that are nearly as good as one another, equal weights are hard to beat.
+_SHRINKAGE = 0.5
+# Weight of the equation by which the weights add up to one.
+_SUM_WEIGHT = 1e4
+_EXPONENTS = (0.0, 0.5, 1.0)
+# Features are scaled to a total variance of one.
+_GAMMAS = np.logspace(-2.0, 1.0, 7)
+_ALPHAS = np.logspace(-4.0, 1.0, 11)
+# A decomposition costs the cube of the number of curves, and there is one for each kernel.
+_MAX_TUNED_CURVES = 300
 _MAX_FOLDS = 100
 # Keeps a draw that hardly converges (a linear kernel with a large C) from stalling a trial.
 _MAX_SVR_ITERATIONS = 100_000
+
+
+class Stack(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+    """The weighted mean of fitted regressors.
+
+    Args:
+        members:
+            The regressors.
+        weights:
+            Their weights. Shape: ``(len(members),)``.
+        range:
+            No member's prediction counts as less than the first or more than the second number.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Any],
+        weights: npt.NDArray[np.float64],
+        range: tuple[float, float],  # noqa: A002
+    ) -> None:
+        self.members = members
+        self.weights = weights
+        self.range = range
+
+    def predict(self, X: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Predict for rows of shape ``(m, p)``."""
+        predictions = np.column_stack([member.predict(X) for member in self.members])
+        weighted: npt.NDArray[np.float64] = np.clip(predictions, *self.range) @ self.weights
+        return weighted
+
+
+def fit_stack(
+    fits: Sequence[tuple[Any, npt.NDArray[np.float64]]], y: npt.NDArray[np.float64]
+) -> tuple[Stack, npt.NDArray[np.float64]]:
+    """Weight regressors by how they predict rows that they were not trained with.
+
+    Weights are not negative, add up to one and minimize the squared leave-one-out error (Breiman
+    1996, "Stacked regressions").
+
+    Args:
+        fits:
+            Regressors and their leave-one-out residuals, each of shape ``(n,)``.
+        y:
+            The target. Shape: ``(n,)``.
+
+    Returns:
+        The regressor and its leave-one-out residuals, of shape ``(n,)``.
+    """
+    low, high = plausible_range(y)
+    residuals = np.column_stack([y - np.clip(y - r, low, high) for _, r in fits])
+    n, k = residuals.shape
+    smallest = float(np.mean(residuals**2, axis=0).min())
+    scale = np.sqrt(max(smallest, np.finfo(float).tiny))
+    penalty = np.sqrt(_SHRINKAGE * n)
+    weights, _ = nnls(
+        np.vstack([residuals / scale, np.full((1, k), _SUM_WEIGHT), penalty * np.eye(k)]),
+        np.concatenate([np.zeros(n), [_SUM_WEIGHT], np.full(k, penalty / k)]),
+    )
+    weights /= weights.sum()
+    return Stack([member for member, _ in fits], weights, (low, high)), residuals @ weights
+
+
+def plausible_range(y: npt.NDArray[np.float64]) -> tuple[float, float]:
+    """Give the range in which predictions of a gain are credible.
+
+    A model that lets a curve fall further than any fell before it has failed; one that lets it
+    rise further may be right, up to the whole range of what was seen.
+
+    Args:
+        y:
+            The gains of training curves. Shape: ``(n,)``.
+    """
+    return float(y.min()), float(2.0 * y.max() - y.min())
+
+
+class FeatureWeights(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Weight standardized features by their importance.
+
+    Args:
+        importances:
+            A number for each feature, negative only by rounding.
+        exponent:
+            The power of its importance that is a feature's share of the expected squared distance
+            between two rows; 0 for equal shares.
+    """
+
+    def __init__(self, importances: npt.NDArray[np.float64], exponent: float = 0.0) -> None:
+        self.importances = importances
+        self.exponent = exponent
+
+    def fit(self, X: npt.NDArray[np.float64], y: object = None) -> FeatureWeights:
+        """Compute the weights; they do not depend on the rows."""
+        # Rounding gives a feature that tells nothing an importance of less than zero.
+        shares = np.maximum(self.importances, 0.0) ** self.exponent
+        # Of features that are all constant, none has an importance.
+        self.weights_ = np.sqrt(shares / max(shares.sum(), np.finfo(float).tiny))
+        return self
+
+    def transform(self, X: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Weight the columns of a matrix of shape ``(n, p)``."""
+        weighted: npt.NDArray[np.float64] = X * self.weights_
+        return weighted
+
+
+def fit_rbf_kernel_ridge(
+    X: npt.NDArray[np.float64],
+    y: npt.NDArray[np.float64],
+    importances: npt.NDArray[np.float64],
+    *,
+    seed: int,
+) -> tuple[Any, npt.NDArray[np.float64]]:
+    """Fit kernel ridge regression with an RBF kernel.
+
+    Penalty, kernel width and the weights of the features are chosen by the leave-one-out error,
+    which is a closed form: with a penalty ``a``, the residual of row ``i`` is that element of
+    ``(K + aI)⁻¹y`` over that of the diagonal of ``(K + aI)⁻¹`` (Rasmussen and Williams 2006,
+    section 5.4.2). One decomposition of a kernel serves all penalties, so that the search costs
+    hundredths of a second for 100 curves.
+
+    Args:
+        X:
+            Standardized features. Shape: ``(n, p)``.
+        y:
+            The target, of mean zero. Shape: ``(n,)``.
+        importances:
+            How much each feature tells, not negative. Shape: ``(p,)``.
+        seed:
+            Seed of the draw of at most 300 rows by which the choice is made.
+
+    Returns:
+        The regressor and its leave-one-out residuals, of shape ``(n,)``.
+    """
+    rows = np.arange(len(y))
+    if len(rows) > _MAX_TUNED_CURVES:
+        rows = np.random.default_rng(seed).choice(rows, _MAX_TUNED_CURVES, replace=False)
+    best = (np.inf, 0.0, 1.0, 1.0)
+    for exponent in _EXPONENTS:
+        weighted = FeatureWeights(importances, exponent).fit(X).transform(X[rows])
+        distances = euclidean_distances(weighted, squared=True)
+        for gamma in _GAMMAS:
+            errors = [np.mean(r**2) for r in _residuals(np.exp(-gamma * distances), y[rows])]
+            at = int(np.argmin(errors))
+            best = min(best, (float(errors[at]), exponent, float(gamma), float(_ALPHAS[at])))
+    _, exponent, gamma, alpha = best
+    weights = FeatureWeights(importances, exponent)
+    model = make_pipeline(weights, KernelRidge(alpha=alpha, kernel="rbf", gamma=gamma)).fit(X, y)
+    distances = euclidean_distances(weights.transform(X), squared=True)
+    inverse = np.linalg.inv(np.exp(-gamma * distances) + alpha * np.eye(len(y)))
+    return model, inverse @ y / np.diag(inverse)
+
+
+def _residuals(
+    kernel: npt.NDArray[np.float64], y: npt.NDArray[np.float64]
+) -> list[npt.NDArray[np.float64]]:
+    """Give the leave-one-out residuals for each penalty, each of shape ``(n,)``."""
+    eigenvalues, eigenvectors = np.linalg.eigh(kernel)
+    projected = eigenvectors.T @ y
+    residuals = []
+    for alpha in _ALPHAS:
+        # Rounding makes eigenvalues that are zero negative.
+        inverse = 1.0 / (np.maximum(eigenvalues, 0.0) + alpha)
+        residuals.append(eigenvectors @ (inverse * projected) / (eigenvectors**2 @ inverse))
+    return residuals
+
+
+FittedRegressor = tuple[Any, "npt.NDArray[np.float64]"]
+"""A fitted scikit-learn regressor and its leave-one-out residuals, shape ``(n,)``."""
 
 
 def fit_ridge(

@@ -17,12 +17,12 @@ from sklearn.model_selection import cross_val_predict
 from sklearn.model_selection import LeaveOneOut
 
 from optuna_perfpred import SequentialRegression
-from optuna_perfpred.predictors._kernel_ridge import fit_rbf_kernel_ridge
 from optuna_perfpred.predictors._regressors import fit_kernel_ridge
 from optuna_perfpred.predictors._regressors import fit_ols
+from optuna_perfpred.predictors._regressors import fit_rbf_kernel_ridge
 from optuna_perfpred.predictors._regressors import fit_ridge
+from optuna_perfpred.predictors._regressors import fit_stack
 from optuna_perfpred.predictors._regressors import REGRESSORS
-from optuna_perfpred.predictors._stack import fit_stack
 
 
 T = 20
