@@ -17,18 +17,17 @@ from optuna_perfpred.predictors._base import fill_gaps
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import numpy.typing as npt
-
+    from optuna_perfpred._arrays import Flags
+    from optuna_perfpred._arrays import Floats
+    from optuna_perfpred._arrays import Places
     from optuna_perfpred.history import Configuration
     from optuna_perfpred.history import CurveRecord
     from optuna_perfpred.history import FinishedTrials
     from optuna_perfpred.history import TrainingSet
     from optuna_perfpred.pruners._forecasters import PredictorInputs
 
-    Floats = npt.NDArray[np.float64]
-    Places = npt.NDArray[np.intp]
     # Which parts are those of the trial, of shape (m, n_parts), and whose the others are: (m,).
-    Value = Callable[[npt.NDArray[np.bool_], Places], Floats]
+    Value = Callable[[Flags, Places], Floats]
 
 
 # The configurations of this many trials with the nearest curves are compared.
@@ -147,7 +146,7 @@ class Background(NamedTuple):
     """
 
     records: tuple[CurveRecord, ...]
-    curves: npt.NDArray[np.float64]
+    curves: Floats
 
     @classmethod
     def of(cls, finished: FinishedTrials, training_set: TrainingSet, length: int) -> Background:
@@ -177,11 +176,7 @@ class Background(NamedTuple):
         return Background(tuple(self.records[row] for row in rows), self.curves[rows])
 
     def nearest(
-        self,
-        curve: npt.NDArray[np.float64],
-        configuration: Configuration,
-        training_set: TrainingSet,
-        n: int,
+        self, curve: Floats, configuration: Configuration, training_set: TrainingSet, n: int
     ) -> list[int]:
         """Find the trials that are most alike, in their curves and their configurations.
 
@@ -248,7 +243,7 @@ def find_contributions(
     some = background.some(n_walks)
     n_walks -= n_walks % len(some.records)  # Each of them counts the same.
 
-    def foresee(own: npt.NDArray[np.bool_], whose: Places) -> Floats:
+    def foresee(own: Flags, whose: Places) -> Floats:
         mixed = []
         for is_own, who in zip(own[:, n_curve:], whose, strict=True):
             sources = (some.records[who].configuration, configuration)
@@ -271,11 +266,7 @@ def find_contributions(
 
 
 def _foresee_by_rule(
-    inputs: RuleInputs,
-    background: Background,
-    own: npt.NDArray[np.bool_],
-    configurations: Floats,
-    whose: Places,
+    inputs: RuleInputs, background: Background, own: Flags, configurations: Floats, whose: Places
 ) -> Floats:
     """Give the log-odds of beating the best value of mixtures of a trial and others.
 
@@ -318,7 +309,7 @@ def _foresee_by_rule(
 def _foresee_by_predictor(
     inputs: PredictorInputs,
     background: Background,
-    own: npt.NDArray[np.bool_],
+    own: Flags,
     configurations: Floats,
     whose: Places,
 ) -> Floats:

@@ -57,8 +57,7 @@ class KnownTrials:
             # The part that has not changed stays the same tuple, by which others know it.
             completed = self._completed[:n_completed]
             latest = FinishedTrials.of(
-                latest.completed if n_completed == n_known else completed,
-                self._pruned[:n_pruned],
+                latest.completed if n_completed == n_known else completed, self._pruned[:n_pruned]
             )
             self._latest = (n_completed, n_pruned), latest
         return latest

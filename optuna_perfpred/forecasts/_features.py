@@ -8,11 +8,11 @@ import numpy as np
 
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
+    from optuna_perfpred._arrays import Floats
+    from optuna_perfpred._arrays import Places
     from optuna_perfpred.forecasts._completed_trials import CompletedTrials
 
-    Features = dict[str, npt.NDArray[np.float64]]
+    Features = dict[str, Floats]
 
 
 # A trial is ranked among this many of the trials that finished last, pruned ones included.
@@ -105,36 +105,28 @@ class Observed(NamedTuple):
             The column of its curve after which it is described. Shape: ``(k,)``.
     """
 
-    curves: npt.NDArray[np.float64]
-    configurations: npt.NDArray[np.float64]
-    row: npt.NDArray[np.intp]
-    at: npt.NDArray[np.intp]
+    curves: Floats
+    configurations: Floats
+    row: Places
+    at: Places
 
     @classmethod
-    def of_one(
-        cls,
-        curve: npt.NDArray[np.float64],
-        configuration: npt.NDArray[np.float64],
-        at: npt.NDArray[np.intp] | None = None,
-    ) -> Observed:
+    def of_one(cls, curve: Floats, configuration: Floats, at: Places | None = None) -> Observed:
         """Observe one trial, of shape ``(t,)``, at its last step or at some of its steps."""
         at = np.array([len(curve) - 1]) if at is None else at
         row = np.zeros(len(at), dtype=np.intp)
         return cls(curve[np.newaxis], configuration[np.newaxis], row, at)
 
     @property
-    def value(self) -> npt.NDArray[np.float64]:
+    def value(self) -> Floats:
         """The last value of each. Shape: ``(k,)``."""
-        value: npt.NDArray[np.float64] = self.curves[self.row, self.at]
+        value: Floats = self.curves[self.row, self.at]
         return value
 
 
 def features(
-    completed: CompletedTrials,
-    observed: Observed,
-    recent: npt.NDArray[np.float64],
-    n_finished: int,
-) -> npt.NDArray[np.float64]:
+    completed: CompletedTrials, observed: Observed, recent: Floats, n_finished: int
+) -> Floats:
     """Describe trials, after some of their steps, in terms that have no unit.
 
     What is learned from such features on some studies holds on others. Distances are counted in
@@ -172,7 +164,7 @@ def features(
     return np.clip(rows, -_LARGEST_FEATURE, _LARGEST_FEATURE, out=rows)
 
 
-def _study(completed: CompletedTrials, n_finished: int, at: npt.NDArray[np.intp]) -> Features:
+def _study(completed: CompletedTrials, n_finished: int, at: Places) -> Features:
     """How far the trial and the study are, and what the study is like."""
     n, n_steps = completed.curves.shape
     return {
@@ -188,17 +180,15 @@ def _study(completed: CompletedTrials, n_finished: int, at: npt.NDArray[np.intp]
     }
 
 
-def _distances(
-    completed: CompletedTrials, observed: Observed, highest: npt.NDArray[np.float64]
-) -> Features:
+def _distances(completed: CompletedTrials, observed: Observed, highest: Floats) -> Features:
     """How far the trial is from the value to beat, and from other curves at the same step."""
     at, value = observed.at, observed.value
     highest = highest[observed.row, at]
 
-    def in_spreads(distance: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def in_spreads(distance: Floats) -> Floats:
         return np.arcsinh(distance / completed.spread)
 
-    def in_top_spreads(distance: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def in_top_spreads(distance: Floats) -> Floats:
         return np.arcsinh(distance / completed.top_spread)
 
     return {
@@ -239,9 +229,7 @@ def _gains(completed: CompletedTrials, observed: Observed) -> Features:
     }
 
 
-def _ranks(
-    completed: CompletedTrials, observed: Observed, recent: npt.NDArray[np.float64]
-) -> Features:
+def _ranks(completed: CompletedTrials, observed: Observed, recent: Floats) -> Features:
     """Ranks from 0 to 1, and what ranks at this step have meant for the end."""
     row, at = observed.row, observed.at
     value = observed.value[:, np.newaxis]
@@ -279,9 +267,7 @@ def _ranks(
     }
 
 
-def _dynamics(
-    completed: CompletedTrials, observed: Observed, highest: npt.NDArray[np.float64]
-) -> Features:
+def _dynamics(completed: CompletedTrials, observed: Observed, highest: Floats) -> Features:
     """Where the trial's own recent course would lead."""
     row, at, curves, value = observed.row, observed.at, observed.curves, observed.value
     n_steps = completed.curves.shape[1]
@@ -293,7 +279,7 @@ def _dynamics(
     second_half = value - curves[row, at // 2]
     grown = np.maximum(second_half, 0.0)
 
-    def beyond_need(gain: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def beyond_need(gain: Floats) -> Floats:
         return np.where(begun, np.arcsinh((gain - needed) / spread), np.nan)
 
     noise = np.full(len(at), np.nan)
@@ -319,9 +305,7 @@ def _dynamics(
     }
 
 
-def _lags(
-    completed: CompletedTrials, observed: Observed, highest: npt.NDArray[np.float64]
-) -> Features:
+def _lags(completed: CompletedTrials, observed: Observed, highest: Floats) -> Features:
     """How long ago others had come as far: the best one, and the slowest of the best quarter."""
     n_steps = completed.curves.shape[1]
     own = highest[observed.row, observed.at]
@@ -372,7 +356,7 @@ def _regression(completed: CompletedTrials, observed: Observed) -> Features:
     }
 
 
-def _median(values: npt.NDArray[np.float64]) -> float:
+def _median(values: Floats) -> float:
     """Give the median of a few values, faster than NumPy, whose time goes into generality."""
     ordered = np.sort(values)  # NaN comes last.
     middle = len(ordered) // 2
@@ -403,9 +387,7 @@ PEER_FEATURE_NAMES = (
 """The columns of :func:`peer_features`, in the order in which stored rules ask for them."""
 
 
-def peer_features(
-    curves: npt.NDArray[np.float64], rows: npt.NDArray[np.intp]
-) -> npt.NDArray[np.float64]:
+def peer_features(curves: Floats, rows: Places) -> Floats:
     """Describe trials beside others that have come as far, where none is complete yet.
 
     Several workers begin together: before the first trial ends, nothing is known of how curves
@@ -428,11 +410,11 @@ def peer_features(
     low, high = np.quantile(now, [0.2, 0.8])
     spread = max(float(high - low), _TINY)
 
-    def rank(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def rank(values: Floats) -> Floats:
         own = values[rows, np.newaxis]
         below = np.count_nonzero(values < own, axis=1)
         equal = np.count_nonzero(values == own, axis=1) - 1
-        ranks: npt.NDArray[np.float64] = (below + 0.5 * equal) / (m - 1)
+        ranks: Floats = (below + 0.5 * equal) / (m - 1)
         return ranks
 
     noise, agreement, log_spread_ratio = np.full(len(rows), np.nan), np.nan, np.nan

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from optuna.trial import FrozenTrial
 
+    from optuna_perfpred._arrays import Flags
+    from optuna_perfpred._arrays import Floats
+    from optuna_perfpred._arrays import Places
     from optuna_perfpred.forecasts._stopping_rule import StoppingRule
     from optuna_perfpred.history import Configuration
     from optuna_perfpred.history import CurveRecord
@@ -56,7 +59,7 @@ class Curve(NamedTuple):
 
     configuration: Configuration
     steps: npt.NDArray[np.int64]
-    values: npt.NDArray[np.float64]
+    values: Floats
 
     @classmethod
     def read(cls, trial: FrozenTrial, feature_attrs: Sequence[str]) -> Curve:
@@ -144,7 +147,7 @@ class Learned:
         )
         return cls(training_set, completed, returned)
 
-    def observe(self, curves: Sequence[Curve]) -> tuple[npt.NDArray[np.intp], Observed]:
+    def observe(self, curves: Sequence[Curve]) -> tuple[Places, Observed]:
         """Bring trials into the columns of these trials.
 
         Args:
@@ -176,7 +179,7 @@ class Learned:
             filled = np.maximum.accumulate(filled, axis=1)
         return known, Observed(filled, configurations[known], np.arange(len(known)), at)
 
-    def align(self, curves: Sequence[Curve]) -> npt.NDArray[np.float64]:
+    def align(self, curves: Sequence[Curve]) -> Floats:
         """Bring curves into the columns of these trials. Shape: ``(n, n_steps)``."""
         aligned = [self.training_set.align(c.steps, c.values) for c in curves]
         rows = np.array(aligned).reshape(len(curves), len(self.training_set.steps))
@@ -213,7 +216,7 @@ class RuleInputs:
     rule: StoppingRule
     learned: Learned
     observed: Observed
-    recent: npt.NDArray[np.float64]
+    recent: Floats
     n_finished: int
     log_ratio: float = 0.0
 
@@ -223,40 +226,36 @@ class RuleInputs:
         return self.learned.training_set
 
     @property
-    def curve(self) -> npt.NDArray[np.float64]:
+    def curve(self) -> Floats:
         """The first trial's curve so far, without gaps, larger is better. Shape: ``(t,)``."""
-        curve: npt.NDArray[np.float64] = self.observed.curves[0, : self.observed.at[0] + 1]
+        curve: Floats = self.observed.curves[0, : self.observed.at[0] + 1]
         return curve
 
     @property
-    def remaining(self) -> npt.NDArray[np.float64]:
+    def remaining(self) -> Floats:
         """What the trials will still train, in trainings of average length. Shape: ``(m,)``."""
         completed = self.learned.completed
-        remaining: npt.NDArray[np.float64] = (
-            completed.remaining[self.observed.at] / completed.mean_length
-        )
+        remaining: Floats = completed.remaining[self.observed.at] / completed.mean_length
         return remaining
 
     @property
-    def length(self) -> npt.NDArray[np.float64]:
+    def length(self) -> Floats:
         """What the trials will have trained in all, in the same unit. Shape: ``(m,)``."""
         completed = self.learned.completed
         return self.remaining + completed.trained[self.observed.at] / completed.mean_length
 
     @property
-    def chance(self) -> npt.NDArray[np.float64]:
+    def chance(self) -> Floats:
         """The probabilities by the rule of beating the value to beat. Shape: ``(m,)``."""
         log_odds = self.rule.log_odds(self.describe(self.observed)) + self.log_ratio
-        chance: npt.NDArray[np.float64] = special.expit(log_odds)
+        chance: Floats = special.expit(log_odds)
         return chance
 
-    def describe(self, observed: Observed) -> npt.NDArray[np.float64]:
+    def describe(self, observed: Observed) -> Floats:
         """Give the features of ``m`` trials. Shape: ``(m, len(FEATURE_NAMES))``."""
         return features(self.learned.completed, observed, self.recent, self.n_finished)
 
-    def forecast(
-        self, chance: npt.NDArray[np.float64]
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    def forecast(self, chance: Floats) -> tuple[Floats, Floats]:
         """Forecast the final values of the trials, oriented so that larger is better.
 
         Args:
@@ -304,7 +303,7 @@ class ReturnedValues(NamedTuple):
 
     returned: Returned
     of_best: bool
-    values: npt.NDArray[np.float64]
+    values: Floats
 
     @property
     def can_be_forecast(self) -> bool:
@@ -348,9 +347,7 @@ class ReturnedValues(NamedTuple):
         return cls(Returned.OPPOSITE if opposite else Returned.UNRELATED, False, values)
 
 
-def _reports(
-    records: Sequence[CurveRecord], sign: float
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _reports(records: Sequence[CurveRecord], sign: float) -> tuple[Floats, Floats, Floats]:
     """Give the last, the best and the worst report of each trial, NaN without any."""
     found = np.full((len(records), 3), np.nan)
     for row, record in zip(found, records, strict=True):
@@ -360,11 +357,7 @@ def _reports(
     return found[:, 0], found[:, 1], found[:, 2]
 
 
-def _are_sentinels(
-    values: npt.NDArray[np.float64],
-    best: npt.NDArray[np.float64],
-    worst: npt.NDArray[np.float64],
-) -> npt.NDArray[np.bool_]:
+def _are_sentinels(values: Floats, best: Floats, worst: Floats) -> Flags:
     """Find values that stand for a failure: far worse than all that any trial has reported.
 
     An objective that catches every exception, that of pruning among them, returns such a value.
@@ -374,17 +367,17 @@ def _are_sentinels(
         return np.zeros(len(values), dtype=bool)
     lowest, highest = worst[finite].min(), best[finite].max()
     with np.errstate(over="ignore"):
-        found: npt.NDArray[np.bool_] = values < lowest - (highest - lowest)
+        found: Flags = values < lowest - (highest - lowest)
     # If all are that far away, they are on another scale.
     return found if not found[~np.isnan(values)].all() else np.zeros(len(values), dtype=bool)
 
 
-def _same(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+def _same(a: Floats, b: Floats) -> Flags:
     with np.errstate(over="ignore"):
         return np.isclose(a, b, rtol=_PRECISION, atol=1e-12)
 
 
-def _rank_correlation(a: npt.NDArray[np.float64], b: npt.NDArray[np.float64]) -> float:
+def _rank_correlation(a: Floats, b: Floats) -> float:
     if a.min() == a.max() or b.min() == b.max():
         return 0.0  # Nothing tells the trials apart.
     correlation = float(stats.spearmanr(a, b).statistic)

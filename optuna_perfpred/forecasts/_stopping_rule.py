@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from optuna_perfpred._arrays import Flags
+    from optuna_perfpred._arrays import Floats
+    from optuna_perfpred._arrays import Places
+
 # The leaves of a tree are the bits of an integer.
 _MAX_LEAVES = 64
 # Ours unpacks to a hundredth of it.
@@ -67,10 +71,7 @@ class StoppingRule:
             raise ValueError(
                 f"`path` must be a stopping rule's file, but got {path=}: {error!r}"
             ) from error
-        for trees, names in (
-            (self._trees, FEATURE_NAMES),
-            (self._peer_trees, PEER_FEATURE_NAMES),
-        ):
+        for trees, names in ((self._trees, FEATURE_NAMES), (self._peer_trees, PEER_FEATURE_NAMES)):
             if tuple(trees.feature_names) != names:
                 raise ValueError(
                     "`path` must be a rule that was trained for the features of this version, "
@@ -80,7 +81,7 @@ class StoppingRule:
     def __repr__(self) -> str:
         return f"{type(self).__name__}(path={self.path!r})"
 
-    def log_odds(self, rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def log_odds(self, rows: Floats) -> Floats:
         """Give the log-odds of ending better than the best completed trial.
 
         Args:
@@ -92,7 +93,7 @@ class StoppingRule:
         """
         return self._trees.log_odds(rows)
 
-    def peer_log_odds(self, rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def peer_log_odds(self, rows: Floats) -> Floats:
         """Give the log-odds of ending as the best of those that have come as far.
 
         Args:
@@ -106,9 +107,7 @@ class StoppingRule:
         return self._peer_trees.log_odds(rows)
 
 
-def relative_chance(
-    probability: npt.NDArray[np.float64], remaining: npt.NDArray[np.float64], n_finished: int
-) -> npt.NDArray[np.float64]:
+def relative_chance(probability: Floats, remaining: Floats, n_finished: int) -> Floats:
     """Compare a trial with a new one: the chance of a new best for each step still to train.
 
     If trials are exchangeable, a new one will be the best of all with probability
@@ -163,10 +162,10 @@ class BoostedTrees:
     threshold: npt.NDArray[np.float32]
     left: npt.NDArray[np.uint8]
     right: npt.NDArray[np.uint8]
-    missing_left: npt.NDArray[np.bool_]
+    missing_left: Flags
     value: npt.NDArray[np.float32]
     depth: npt.NDArray[np.int64]
-    baseline: npt.NDArray[np.float64]
+    baseline: Floats
     feature_names: npt.NDArray[np.str_]
 
     @classmethod
@@ -204,7 +203,7 @@ class BoostedTrees:
         """Give the arrays by their names, to be written to a NumPy archive without objects."""
         return {prefix + field.name: getattr(self, field.name) for field in fields(self)}
 
-    def log_odds(self, rows: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def log_odds(self, rows: Floats) -> Floats:
         """Give the log-odds of the positive class.
 
         Args:
@@ -219,12 +218,10 @@ class BoostedTrees:
         else:
             leaves = self._walk(rows)
         trees = np.arange(len(self.feature))
-        log_odds: npt.NDArray[np.float64] = (
-            self.value[trees, leaves].sum(axis=1, dtype=np.float64) + self.baseline
-        )
+        log_odds: Floats = self.value[trees, leaves].sum(axis=1, dtype=np.float64) + self.baseline
         return log_odds
 
-    def _walk(self, rows: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
+    def _walk(self, rows: Floats) -> Places:
         """Give the leaves that rows end in, level by level. Shape: ``(n, n_trees)``."""
         trees = np.arange(len(self.feature))
         row = np.arange(len(rows))[:, np.newaxis]
@@ -267,11 +264,11 @@ class _Splits:
             The node of each leaf from left to right. Shape: ``(n_trees, n_leaves)``.
     """
 
-    feature: npt.NDArray[np.intp]
-    threshold: npt.NDArray[np.float64]
-    missing_left: npt.NDArray[np.bool_]
+    feature: Places
+    threshold: Floats
+    missing_left: Flags
     on_the_left: npt.NDArray[np.uint64]
-    nodes: npt.NDArray[np.intp]
+    nodes: Places
 
     @classmethod
     def of(cls, trees: BoostedTrees) -> _Splits | None:
@@ -300,7 +297,7 @@ class _Splits:
             splits.nodes[tree, : len(leaves)] = leaves
         return splits
 
-    def leaves(self, row: npt.NDArray[np.float64]) -> npt.NDArray[np.intp]:
+    def leaves(self, row: Floats) -> Places:
         """Give the nodes of the leaves that a row ends in. Shape: ``(n_trees,)``."""
         goes_left = row[self.feature] <= self.threshold
         missing = np.isnan(row)
@@ -312,7 +309,7 @@ class _Splits:
         # The lowest bit that is not set, as a power of two.
         leftmost = ~ruled_out & (ruled_out + np.uint64(1))
         _, place = np.frexp(leftmost.astype(np.float64))
-        nodes: npt.NDArray[np.intp] = self.nodes[np.arange(len(self.nodes)), place - 1]
+        nodes: Places = self.nodes[np.arange(len(self.nodes)), place - 1]
         return nodes
 
 

@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from collections.abc import Sequence
 
-    import numpy.typing as npt
-
+    from optuna_perfpred._arrays import Floats
     from optuna_perfpred.forecasts._stopping_rule import StoppingRule
     from optuna_perfpred.forecasts._study_settings import StudySettings
     from optuna_perfpred.history import CurveRecord
@@ -82,11 +81,11 @@ class TrialForecasts(NamedTuple):
             What the rule was told of those that can be forecast.
     """
 
-    mean: npt.NDArray[np.float64]
-    std: npt.NDArray[np.float64]
-    chance: npt.NDArray[np.float64]
-    relative_chance: npt.NDArray[np.float64]
-    share_left: npt.NDArray[np.float64]
+    mean: Floats
+    std: Floats
+    chance: Floats
+    relative_chance: Floats
+    share_left: Floats
     to_beat: float
     n_finished: int
     odds_of_improvement: float
@@ -152,11 +151,7 @@ class StudyForecast:
         self._improvement: tuple[FinishedTrials | None, float] = (None, 1.0)
         self._recent = _Recent(None, None, {}, np.empty((0, 0)))
 
-    def of(
-        self,
-        finished: FinishedTrials,
-        trials: Sequence[Curve],
-    ) -> TrialForecasts | None:
+    def of(self, finished: FinishedTrials, trials: Sequence[Curve]) -> TrialForecasts | None:
         """Forecast how trials would end.
 
         Args:
@@ -182,7 +177,7 @@ class StudyForecast:
         chance = inputs.chance
         mean, std = inputs.forecast(chance)
 
-        def of_all(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        def of_all(values: Floats) -> Floats:
             found = np.full(len(trials), np.nan)
             found[known] = values
             return found
@@ -314,9 +309,7 @@ class StudyForecast:
             returned=returned,
         )
 
-    def _recent_curves(
-        self, finished: FinishedTrials, learned: Learned
-    ) -> npt.NDArray[np.float64]:
+    def _recent_curves(self, finished: FinishedTrials, learned: Learned) -> Floats:
         known = self._recent
         if known.finished is finished and known.learned is learned:
             return known.curves
@@ -339,8 +332,8 @@ class _Recent(NamedTuple):
     finished: FinishedTrials | None
     learned: Learned | None
     # By the identity of the record, which is kept with its row so that no other gets the same.
-    rows: dict[int, tuple[CurveRecord, npt.NDArray[np.float64]]]
-    curves: npt.NDArray[np.float64]
+    rows: dict[int, tuple[CurveRecord, Floats]]
+    curves: Floats
 
 
 def odds_of_improvement(finished: FinishedTrials, sign: float) -> float:

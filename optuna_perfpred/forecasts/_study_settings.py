@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
+    from optuna_perfpred._arrays import Floats
     from optuna_perfpred.history import CurveRecord
 
 
@@ -174,10 +175,7 @@ class EarlierStudies:
         return self._descending[min(max(round(rank), 1), len(self._descending)) - 1]
 
     def unless_refused(
-        self,
-        finished: Sequence[CurveRecord],
-        steps: npt.NDArray[np.int64],
-        values: npt.NDArray[np.float64],
+        self, finished: Sequence[CurveRecord], steps: npt.NDArray[np.int64], values: Floats
     ) -> EarlierStudies:
         """Give the earlier studies if they tell of a trial of the new one, else none.
 
@@ -207,8 +205,7 @@ class EarlierStudies:
         if not self._has_told:
             self._has_told = True
             warnings.warn(
-                f"The studies given as `warm_start` are left out: {refusal}.",
-                stacklevel=2,
+                f"The studies given as `warm_start` are left out: {refusal}.", stacklevel=2
             )
         return self._none
 
@@ -224,7 +221,7 @@ class EarlierStudies:
         rank = np.mean(first < value) + np.mean(first == value) / 2.0 if len(first) else 0.5
         return _Place(float(rank), self._is_far_above(record.steps, record.values))
 
-    def _is_far_above(self, steps: npt.NDArray[np.int64], values: npt.NDArray[np.float64]) -> bool:
+    def _is_far_above(self, steps: npt.NDArray[np.int64], values: Floats) -> bool:
         """Whether the last value is far above all of the earlier trials at its step.
 
         Diverged runs are far below on any scale, so that tells nothing.

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from collections.abc import Sequence
 
-    import numpy.typing as npt
+    from optuna_perfpred._arrays import Flags
+    from optuna_perfpred._arrays import Floats
 
 
 # How strongly weights are drawn to equal ones, in units of the best member's squared error. With
@@ -65,23 +66,21 @@ class Stack(RegressorMixin, BaseEstimator):  # type: ignore[misc]
     def __init__(
         self,
         members: Sequence[Any],
-        weights: npt.NDArray[np.float64],
+        weights: Floats,
         range: tuple[float, float],  # noqa: A002
     ) -> None:
         self.members = members
         self.weights = weights
         self.range = range
 
-    def predict(self, X: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def predict(self, X: Floats) -> Floats:
         """Predict for rows of shape ``(m, p)``."""
         predictions = np.column_stack([member.predict(X) for member in self.members])
-        weighted: npt.NDArray[np.float64] = np.clip(predictions, *self.range) @ self.weights
+        weighted: Floats = np.clip(predictions, *self.range) @ self.weights
         return weighted
 
 
-def fit_stack(
-    fits: Sequence[tuple[Any, npt.NDArray[np.float64]]], y: npt.NDArray[np.float64]
-) -> tuple[Stack, npt.NDArray[np.float64]]:
+def fit_stack(fits: Sequence[tuple[Any, Floats]], y: Floats) -> tuple[Stack, Floats]:
     """Weight regressors by how they predict rows that they were not trained with.
 
     Weights are not negative, add up to one and minimize the squared leave-one-out error (Breiman
@@ -110,7 +109,7 @@ def fit_stack(
     return Stack([member for member, _ in fits], weights, (low, high)), residuals @ weights
 
 
-def plausible_range(y: npt.NDArray[np.float64]) -> tuple[float, float]:
+def plausible_range(y: Floats) -> tuple[float, float]:
     """Give the range in which predictions of a gain are credible.
 
     A model that lets a curve fall further than any fell before it has failed; one that lets it
@@ -134,11 +133,11 @@ class FeatureWeights(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             between two rows; 0 for equal shares.
     """
 
-    def __init__(self, importances: npt.NDArray[np.float64], exponent: float = 0.0) -> None:
+    def __init__(self, importances: Floats, exponent: float = 0.0) -> None:
         self.importances = importances
         self.exponent = exponent
 
-    def fit(self, X: npt.NDArray[np.float64], y: object = None) -> FeatureWeights:
+    def fit(self, X: Floats, y: object = None) -> FeatureWeights:
         """Compute the weights; they do not depend on the rows."""
         # Rounding gives a feature that tells nothing an importance of less than zero.
         shares = np.maximum(self.importances, 0.0) ** self.exponent
@@ -146,19 +145,15 @@ class FeatureWeights(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.weights_ = np.sqrt(shares / max(shares.sum(), np.finfo(float).tiny))
         return self
 
-    def transform(self, X: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def transform(self, X: Floats) -> Floats:
         """Weight the columns of a matrix of shape ``(n, p)``."""
-        weighted: npt.NDArray[np.float64] = X * self.weights_
+        weighted: Floats = X * self.weights_
         return weighted
 
 
 def fit_rbf_kernel_ridge(
-    X: npt.NDArray[np.float64],
-    y: npt.NDArray[np.float64],
-    importances: npt.NDArray[np.float64],
-    *,
-    seed: int,
-) -> tuple[Any, npt.NDArray[np.float64]]:
+    X: Floats, y: Floats, importances: Floats, *, seed: int
+) -> tuple[Any, Floats]:
     """Fit kernel ridge regression with an RBF kernel.
 
     Penalty, kernel width and the weights of the features are chosen by the leave-one-out error,
@@ -199,9 +194,7 @@ def fit_rbf_kernel_ridge(
     return model, inverse @ y / np.diag(inverse)
 
 
-def _residuals(
-    kernel: npt.NDArray[np.float64], y: npt.NDArray[np.float64]
-) -> list[npt.NDArray[np.float64]]:
+def _residuals(kernel: Floats, y: Floats) -> list[Floats]:
     """Give the leave-one-out residuals for each penalty, each of shape ``(n,)``."""
     eigenvalues, eigenvectors = np.linalg.eigh(kernel)
     projected = eigenvectors.T @ y
@@ -213,28 +206,16 @@ def _residuals(
     return residuals
 
 
-FittedRegressor = tuple[Any, "npt.NDArray[np.float64]"]
+FittedRegressor = tuple[Any, "Floats"]
 """A fitted scikit-learn regressor and its leave-one-out residuals, shape ``(n,)``."""
 
 
-def fit_ridge(
-    X: npt.NDArray[np.float64],
-    y: npt.NDArray[np.float64],
-    *,
-    squarable: npt.NDArray[np.bool_],
-    **_: object,
-) -> FittedRegressor:
+def fit_ridge(X: Floats, y: Floats, *, squarable: Flags, **_: object) -> FittedRegressor:
     """Fit ridge regression, its penalty chosen by the closed form of the leave-one-out error."""
     return _fit_linear(X, y, np.logspace(-3.0, 4.0, 15), squarable)
 
 
-def fit_ols(
-    X: npt.NDArray[np.float64],
-    y: npt.NDArray[np.float64],
-    *,
-    squarable: npt.NDArray[np.bool_],
-    **_: object,
-) -> FittedRegressor:
+def fit_ols(X: Floats, y: Floats, *, squarable: Flags, **_: object) -> FittedRegressor:
     """Fit ordinary least squares.
 
     A penalty that is negligible for standardized features selects the solution of smallest norm
@@ -244,14 +225,7 @@ def fit_ols(
 
 
 def fit_nu_svr(
-    X: npt.NDArray[np.float64],
-    y: npt.NDArray[np.float64],
-    *,
-    kernel: str,
-    published: bool,
-    n_iter: int,
-    seed: int,
-    **_: object,
+    X: Floats, y: Floats, *, kernel: str, published: bool, n_iter: int, seed: int, **_: object
 ) -> FittedRegressor:
     """Fit ν-SVR by random search.
 
@@ -289,13 +263,7 @@ def fit_nu_svr(
 
 
 def fit_random_forest(
-    X: npt.NDArray[np.float64],
-    y: npt.NDArray[np.float64],
-    *,
-    published: bool,
-    n_iter: int,
-    seed: int,
-    **_: object,
+    X: Floats, y: Floats, *, published: bool, n_iter: int, seed: int, **_: object
 ) -> FittedRegressor:
     """Fit a random forest by random search over the published ranges.
 
@@ -312,21 +280,14 @@ def fit_random_forest(
     return model, y - model.oob_prediction_
 
 
-def fit_kernel_ridge(
-    X: npt.NDArray[np.float64], y: npt.NDArray[np.float64], *, seed: int, **_: object
-) -> FittedRegressor:
+def fit_kernel_ridge(X: Floats, y: Floats, *, seed: int, **_: object) -> FittedRegressor:
     """Fit kernel ridge regression, its features weighted by their importance in a forest."""
     forest, _residuals = _fit_plain_forest(X, y, seed)
     return fit_rbf_kernel_ridge(X, y, forest.feature_importances_, seed=seed)
 
 
 def fit_stacked(
-    X: npt.NDArray[np.float64],
-    y: npt.NDArray[np.float64],
-    *,
-    squarable: npt.NDArray[np.bool_],
-    seed: int,
-    **_: object,
+    X: Floats, y: Floats, *, squarable: Flags, seed: int, **_: object
 ) -> FittedRegressor:
     """Fit ridge regression, a random forest and kernel ridge regression, and their weights."""
     forest, residuals = _fit_plain_forest(X, y, seed)
@@ -371,35 +332,25 @@ class _Squares(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             Which columns of ``p``. Shape: ``(p,)``.
     """
 
-    def __init__(self, columns: npt.NDArray[np.bool_]) -> None:
+    def __init__(self, columns: Flags) -> None:
         self.columns = columns
 
-    def fit(self, X: npt.NDArray[np.float64], y: object = None) -> _Squares:
+    def fit(self, X: Floats, y: object = None) -> _Squares:
         """Do nothing: there is nothing to learn."""
         return self
 
-    def transform(self, X: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def transform(self, X: Floats) -> Floats:
         """Append to a matrix of shape ``(n, p)``."""
         return np.hstack([X, X[:, self.columns] ** 2])
 
 
-def _fit_linear(
-    X: npt.NDArray[np.float64],
-    y: npt.NDArray[np.float64],
-    alphas: npt.NDArray[np.float64],
-    squarable: npt.NDArray[np.bool_],
-) -> FittedRegressor:
+def _fit_linear(X: Floats, y: Floats, alphas: Floats, squarable: Flags) -> FittedRegressor:
     choices = {columns.tobytes(): columns for columns in (np.zeros_like(squarable), squarable)}
     fits = [_fit_linear_model(X, y, alphas, columns) for columns in choices.values()]
     return min(fits, key=lambda fitted: float(np.mean(fitted[1] ** 2)))
 
 
-def _fit_linear_model(
-    X: npt.NDArray[np.float64],
-    y: npt.NDArray[np.float64],
-    alphas: npt.NDArray[np.float64],
-    squared: npt.NDArray[np.bool_],
-) -> FittedRegressor:
+def _fit_linear_model(X: Floats, y: Floats, alphas: Floats, squared: Flags) -> FittedRegressor:
     squares = _Squares(squared)
     X = squares.transform(X)
     model = RidgeCV(alphas=alphas).fit(X, y)
@@ -409,9 +360,7 @@ def _fit_linear_model(
     return Pipeline([("squares", squares), ("ridge", model)]), residuals
 
 
-def _fit_plain_forest(
-    X: npt.NDArray[np.float64], y: npt.NDArray[np.float64], seed: int
-) -> FittedRegressor:
+def _fit_plain_forest(X: Floats, y: Floats, seed: int) -> FittedRegressor:
     # Twice as many trees cost twice as much, and add a few thousandths to R² at most.
     forest = RandomForestRegressor(
         50, max_features=0.4, min_samples_leaf=2, oob_score=_no_score, random_state=seed
@@ -422,8 +371,8 @@ def _fit_plain_forest(
 def _search(
     estimator: Any,
     space: dict[str, Any],
-    X: npt.NDArray[np.float64],
-    y: npt.NDArray[np.float64],
+    X: Floats,
+    y: Floats,
     *,
     n_iter: int,
     seed: int,

@@ -6,14 +6,18 @@ from dataclasses import dataclass
 from dataclasses import replace
 import math
 from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 from scipy import optimize
 from scipy import special
 
 from optuna_perfpred.predictors._regressors import plausible_range
 from optuna_perfpred.predictors._regressors import REGRESSORS
+
+
+if TYPE_CHECKING:
+    from optuna_perfpred._arrays import Floats
 
 
 # The interval that the errors are made to fit.
@@ -22,7 +26,7 @@ _COVERAGE = 0.9
 _SMALLEST_DF = 2.05
 
 
-def fit_errors(residuals: npt.NDArray[np.float64], n_tuned: int) -> tuple[float, float]:
+def fit_errors(residuals: Floats, n_tuned: int) -> tuple[float, float]:
     """Fit Student's t distribution to leave-one-out residuals.
 
     Its central 90 % interval holds 90 % of them, with the correction for their number by which
@@ -63,7 +67,7 @@ def _half_width(df: float) -> float:
     return float(special.stdtrit(df, 0.5 + _COVERAGE / 2.0))
 
 
-def published_features(curves: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def published_features(curves: Floats) -> Floats:
     """Give every value of the curves, their first and their second differences.
 
     These are the time-series features of Baker et al. (2017, section 3.1).
@@ -79,7 +83,7 @@ def published_features(curves: npt.NDArray[np.float64]) -> npt.NDArray[np.float6
     return np.hstack([np.diff(curves, n=order, axis=1) for order in orders])
 
 
-def summary_features(curves: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def summary_features(curves: Floats) -> Floats:
     """Summarize curves of any length by the same eight numbers.
 
     As many features as steps drown the configuration in a distance between trials (an RBF kernel)
@@ -123,11 +127,11 @@ class Standardizer:
             isotropic kernel, for which a row far away is a row without neighbours.
     """
 
-    def __init__(self, X: npt.NDArray[np.float64], *, robust: bool) -> None:
+    def __init__(self, X: Floats, *, robust: bool) -> None:
         self._robust = robust
         low, high = extremes(X) if robust else (X.min(axis=0), X.max(axis=0))
-        self._low: npt.NDArray[np.float64] = low
-        self._high: npt.NDArray[np.float64] = high
+        self._low: Floats = low
+        self._high: Floats = high
         drawn_in = np.clip(X, low, high)
         self.mean = drawn_in.mean(axis=0)
         std = drawn_in.std(axis=0)
@@ -136,16 +140,14 @@ class Standardizer:
         self.scale = np.where(varies, std, 1.0)
         self._varies = varies
 
-    def transform(self, X: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def transform(self, X: Floats) -> Floats:
         """Standardize rows of shape ``(m, p)``; a column that did not vary becomes zero."""
         drawn_in = np.clip(X, self._low, self._high) if self._robust else X
-        standardized: npt.NDArray[np.float64] = (drawn_in - self.mean) / self.scale * self._varies
+        standardized: Floats = (drawn_in - self.mean) / self.scale * self._varies
         return standardized
 
 
-def extremes(
-    X: npt.NDArray[np.float64],
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def extremes(X: Floats) -> tuple[Floats, Floats]:
     """Give the ends of each column without outliers, as :class:`Standardizer` draws them in."""
     q10, q90 = np.quantile(X, [0.1, 0.9], axis=0)
     margin = 3.0 * (q90 - q10)
@@ -174,16 +176,16 @@ class SequentialModel:
     range: tuple[float, float]
     smallest_move: float
     worst: float
-    predicted: npt.NDArray[np.float64]
+    predicted: Floats
     std: float
     df: float
 
     @classmethod
     def fit(
         cls,
-        configurations: npt.NDArray[np.float64],
-        curves: npt.NDArray[np.float64],
-        finals: npt.NDArray[np.float64],
+        configurations: Floats,
+        curves: Floats,
+        finals: Floats,
         *,
         regressor: str,
         published: bool = False,
@@ -221,20 +223,16 @@ class SequentialModel:
             df=df,
         )
 
-    def predict(
-        self, configurations: npt.NDArray[np.float64], curves: npt.NDArray[np.float64]
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    def predict(self, configurations: Floats, curves: Floats) -> tuple[Floats, Floats]:
         """Give predictions and the scale of their errors for curves of shape ``(m, length)``."""
         mean = self._predict(configurations, curves)
         return mean, np.full(len(mean), self.std)
 
-    def _predict(
-        self, configurations: npt.NDArray[np.float64], curves: npt.NDArray[np.float64]
-    ) -> npt.NDArray[np.float64]:
+    def _predict(self, configurations: Floats, curves: Floats) -> Floats:
         y = self.estimator.predict(self.features.transform(configurations, curves))
         if not self.features.published:
             y = np.clip(y, *self.range)
-        predicted: npt.NDArray[np.float64] = y * self.target.scale + self.target.mean
+        predicted: Floats = y * self.target.scale + self.target.mean
         if self.features.published:
             return predicted
         if self.smallest_move > 0.0:
@@ -268,12 +266,7 @@ class BlendedModel:
 
     @classmethod
     def fit(
-        cls,
-        configurations: npt.NDArray[np.float64],
-        curves: npt.NDArray[np.float64],
-        finals: npt.NDArray[np.float64],
-        *,
-        seed: int,
+        cls, configurations: Floats, curves: Floats, finals: Floats, *, seed: int
     ) -> BlendedModel | SequentialModel:
         """Fit it; without a spread of the final values there is nothing to compress."""
         plain = SequentialModel.fit(configurations, curves, finals, regressor="stacked", seed=seed)
@@ -295,9 +288,7 @@ class BlendedModel:
         std, df = fit_errors(residuals, REGRESSORS["stacked"].n_tuned + 2)
         return replace(unscaled, std=std, df=df)
 
-    def predict(
-        self, configurations: npt.NDArray[np.float64], curves: npt.NDArray[np.float64]
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    def predict(self, configurations: Floats, curves: Floats) -> tuple[Floats, Floats]:
         """Give predictions and the scale of their errors for curves of shape ``(m, length)``."""
         plain, _ = self.plain.predict(configurations, curves)
         compressed_curves = np.arcsinh((curves - self.center) / self.spread)
@@ -305,15 +296,13 @@ class BlendedModel:
         mean = self._blend(plain, compressed)
         return mean, self.std * self._relative_std(mean)
 
-    def _blend(
-        self, plain: npt.NDArray[np.float64], compressed: npt.NDArray[np.float64]
-    ) -> npt.NDArray[np.float64]:
+    def _blend(self, plain: Floats, compressed: Floats) -> Floats:
         ordinary = self.center + self.spread * np.sinh(compressed)
         distance = np.maximum(np.abs(plain - self.center), np.abs(ordinary - self.center))
         share = 1.0 / (1.0 + (distance / (2.0 * self.spread)) ** 4)
         return share * ordinary + (1.0 - share) * plain
 
-    def _relative_std(self, predicted: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def _relative_std(self, predicted: Floats) -> Floats:
         # Errors of one size on the compressed scale grow with the distance from the center.
         return np.hypot(1.0, (predicted - self.center) / self.spread)
 
@@ -327,13 +316,7 @@ class Features:
             values, which their squares are again. Shape: ``(p,)``.
     """
 
-    def __init__(
-        self,
-        configurations: npt.NDArray[np.float64],
-        curves: npt.NDArray[np.float64],
-        *,
-        published: bool,
-    ) -> None:
+    def __init__(self, configurations: Floats, curves: Floats, *, published: bool) -> None:
         self.published = published
         of_curve = self._of_curve(curves)
         self._curve = Standardizer(of_curve, robust=not published)
@@ -343,9 +326,7 @@ class Features:
         varied = [not published and len(np.unique(column)) > 2 for column in configurations.T]
         self.squarable = np.array([False] * of_curve.shape[1] + varied, dtype=bool)
 
-    def transform(
-        self, configurations: npt.NDArray[np.float64], curves: npt.NDArray[np.float64]
-    ) -> npt.NDArray[np.float64]:
+    def transform(self, configurations: Floats, curves: Floats) -> Floats:
         if not self.published:
             configurations = np.clip(configurations, self._lowest, self._highest)
         return np.hstack(
@@ -355,5 +336,5 @@ class Features:
             ]
         )
 
-    def _of_curve(self, curves: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def _of_curve(self, curves: Floats) -> Floats:
         return published_features(curves) if self.published else summary_features(curves)

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from collections.abc import Sequence
 
-    import numpy.typing as npt
     from optuna.trial import FrozenTrial
 
+    from optuna_perfpred._arrays import Floats
     from optuna_perfpred.forecasts import StoppingRule
     from optuna_perfpred.forecasts import StudySettings
     from optuna_perfpred.forecasts import TrialForecasts
@@ -98,10 +98,7 @@ class RuleForecaster:
         self._uses_peers = uses_peers
 
     def assess(
-        self,
-        finished: FinishedTrials,
-        trial: FrozenTrial,
-        running: Sequence[FrozenTrial] = (),
+        self, finished: FinishedTrials, trial: FrozenTrial, running: Sequence[FrozenTrial] = ()
     ) -> Assessment | None:
         """Assess a running trial.
 
@@ -200,15 +197,13 @@ class PredictorInputs:
 
     predictor: CurvePredictor
     training_set: TrainingSet
-    configuration: npt.NDArray[np.float64]
-    aligned: npt.NDArray[np.float64]
+    configuration: Floats
+    aligned: Floats
 
     @property
-    def curve(self) -> npt.NDArray[np.float64]:
+    def curve(self) -> Floats:
         """The trial's curve so far, without gaps, larger is better. Shape: ``(t,)``."""
-        curve: npt.NDArray[np.float64] = fill_gaps(
-            self.aligned[:, : int(observed_lengths(self.aligned)[0])]
-        )[0]
+        curve: Floats = fill_gaps(self.aligned[:, : int(observed_lengths(self.aligned)[0])])[0]
         return curve
 
 
@@ -275,10 +270,7 @@ class PredictorForecaster:
         self._fits: Fits[tuple[int, CurveRecord, int], FittedPredictor] = Fits(2)
 
     def assess(
-        self,
-        finished: FinishedTrials,
-        trial: FrozenTrial,
-        running: Sequence[FrozenTrial] = (),
+        self, finished: FinishedTrials, trial: FrozenTrial, running: Sequence[FrozenTrial] = ()
     ) -> Assessment | None:
         """Assess a running trial. See :meth:`RuleForecaster.assess`; ``running`` is not asked."""
         settings = self._settings

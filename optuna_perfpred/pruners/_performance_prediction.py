@@ -264,11 +264,7 @@ class PerformancePredictionPruner(ForecastingPruner):
         self.second_chance = second_chance
         self._least_ratio: float | None = None
         self._set_forecast(
-            predictor,
-            0.5 if confidence is None else confidence,
-            offset,
-            feature_attrs,
-            warm_start,
+            predictor, 0.5 if confidence is None else confidence, offset, feature_attrs, warm_start
         )
 
     def assessment(self, study: Study, trial: Trial | FrozenTrial) -> Assessment | None:

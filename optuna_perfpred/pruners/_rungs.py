@@ -190,18 +190,11 @@ class RungForecaster:
         if isinstance(predictor, StoppingRule):
             least_ratio = min(1.0, _ODDS * (1.0 - confidence) / confidence)
             self._of_all = RuleForecaster(
-                predictor,
-                settings,
-                confidence=1.0 / (1.0 + least_ratio),
-                earlier=self._earlier,
+                predictor, settings, confidence=1.0 / (1.0 + least_ratio), earlier=self._earlier
             )
 
     def assess(
-        self,
-        finished: FinishedTrials,
-        trial: FrozenTrial,
-        rung: Rung,
-        results: Sequence[float],
+        self, finished: FinishedTrials, trial: FrozenTrial, rung: Rung, results: Sequence[float]
     ) -> Assessment | None:
         """Assess a running trial.
 
@@ -260,12 +253,7 @@ class RungForecaster:
             forecast, inputs = found
             if rung.horizon is None:
                 return assess_forecast(
-                    step,
-                    forecast,
-                    inputs,
-                    settings,
-                    to_beat=to_reach,
-                    confidence=self._confidence,
+                    step, forecast, inputs, settings, to_beat=to_reach, confidence=self._confidence
                 )
             mean, std = float(forecast.mean[0]), float(forecast.std[0])
             probability = float(forecast.probability_of_beating(to_reach)[0])

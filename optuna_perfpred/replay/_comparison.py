@@ -180,11 +180,7 @@ class Advice:
 
 
 def advise(
-    study: Study,
-    *,
-    n_repeats: int = 5,
-    seed: int | None = None,
-    show_progress_bar: bool = False,
+    study: Study, *, n_repeats: int = 5, seed: int | None = None, show_progress_bar: bool = False
 ) -> Advice:
     """Recommend settings of the pruner by replaying a finished study with each of a small grid.
 

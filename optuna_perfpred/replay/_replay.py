@@ -169,13 +169,7 @@ def _order(recording: Recording, order: str, seed: int, repeat: int) -> Sequence
 
 
 def _check(
-    study_or_curves: Any,
-    pruner: Any,
-    *,
-    order: Any,
-    step_time: Any,
-    seed: Any,
-    budget: Any,
+    study_or_curves: Any, pruner: Any, *, order: Any, step_time: Any, seed: Any, budget: Any
 ) -> None:
     if not isinstance(study_or_curves, Study | str | Path):
         raise ValueError(

@@ -15,8 +15,10 @@ from optuna_perfpred.replay._calibration import Calibration
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import numpy.typing as npt
     import pandas as pd
+
+    from optuna_perfpred._arrays import Flags
+    from optuna_perfpred._arrays import Floats
 
 
 _MAX_LISTED = 10
@@ -119,8 +121,8 @@ class RepeatResult:
 
     trials: tuple[ReplayedTrial, ...]
     direction: StudyDirection
-    forecasts: npt.NDArray[np.float64]
-    outcomes: npt.NDArray[np.bool_]
+    forecasts: Floats
+    outcomes: Flags
     pruner_seconds: float
     n_checks: int
     wall_clock: float
@@ -228,7 +230,7 @@ class ReplayReport:
     n_workers: int
     time_unit: str
     budget: float | None
-    values: npt.NDArray[np.float64]
+    values: Floats
     horizon: int
     iqr: float
     left_out: dict[str, int]

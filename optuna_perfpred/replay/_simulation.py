@@ -117,10 +117,7 @@ class Simulation:
         self._outcomes: list[bool] = []
 
     def run(
-        self,
-        repeat: int,
-        order: Iterable[int],
-        on_trial: Callable[[], None] = lambda: None,
+        self, repeat: int, order: Iterable[int], on_trial: Callable[[], None] = lambda: None
     ) -> RepeatResult:
         """Run the study to its end.
 
@@ -172,10 +169,7 @@ class Simulation:
         )
 
     def _start_next(
-        self,
-        draw: Iterator[tuple[int, int]],
-        queue: list[tuple[float, int, _Running]],
-        now: float,
+        self, draw: Iterator[tuple[int, int]], queue: list[tuple[float, int, _Running]], now: float
     ) -> None:
         if self._continue_stopped(queue, now):
             return
