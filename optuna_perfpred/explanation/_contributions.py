@@ -8,9 +8,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from optuna_perfpred.forecasts import FEATURE_NAMES
 from optuna_perfpred.forecasts import Observed
 from optuna_perfpred.forecasts import RuleInputs
+from optuna_perfpred.forecasts._features import DISTANCE
+from optuna_perfpred.forecasts._features import FEATURES
+from optuna_perfpred.forecasts._features import NOISE
+from optuna_perfpred.forecasts._features import PARAMETERS
+from optuna_perfpred.forecasts._features import PLACE
+from optuna_perfpred.forecasts._features import REGRESSION
+from optuna_perfpred.forecasts._features import TREND
 from optuna_perfpred.predictors._base import fill_gaps
 
 
@@ -39,67 +45,12 @@ _MAX_FORECASTS = 1000
 # What the names of features begin with, see `optuna_perfpred.history.read_configuration`.
 _KINDS = ("choice attr ", "choice ", "log ", "param ", "attr ")
 
-_FROM_BEST = (
-    "from_best",
-    "highest_from_best",
-    "from_best_in_top_spreads",
-    "largest_gain_beyond_need",
-    "median_gain_beyond_need",
-    "high_gain_beyond_need",
-    "near_gain_beyond_need",
-    "share_gaining_enough",
-)
-_PLACE = (
-    "from_best_curve",
-    "from_best_curve_in_top_spreads",
-    "highest_from_best_curve",
-    "from_top_min",
-    "from_top_mean",
-    "from_top_three_min",
-    "from_median",
-    "rank",
-    "rank_at_half",
-    "rank_of_mean",
-    "rank_in_recent",
-    "from_best_recent",
-    "behind_best",
-    "behind_slowest_of_top",
-)
-_TREND = (
-    "slope_beyond_need",
-    "log_growth_beyond_need",
-    "median_growth_beyond_need",
-    "largest_growth_beyond_need",
-    "second_half_gain",
-    "since_highest",
-)
-_NOISE = ("noise",)
-_FORECAST = (
-    "forecast_score",
-    "forecast",
-    "forecast_plus_largest_residual",
-    "forecast_plus_top_residual",
-    "forecast_plus_largest_top_residual",
-    "highest_forecast_score",
-    "mean_forecast_score",
-)
-OF_PARAMETERS = ("rank_of_nearest", "distance_to_best")
-
-GROUPS = {
-    "its distance from the value to beat": _FROM_BEST,
-    "its place among their curves": _PLACE,
-    "the trend of its curve": _TREND,
-    "the noise of its curve": _NOISE,
-    "how a regression continues its curve": _FORECAST,
-}
-"""What the features of a stopping rule tell of a trial's curve, in plain words.
-
-Those in :data:`OF_PARAMETERS` tell of its parameters; all others of the study, in which trials
-are alike at the same step.
-"""
-# Recomputed where a trial has other parameters, or its parameters another curve.
-_OF_BOTH = np.isin(FEATURE_NAMES, _FORECAST + OF_PARAMETERS)
-# The parts of a curve that a predictor is told of.
+# The parts of a curve that a stopping rule is told of,
+_PARTS_OF_RULE = (DISTANCE, PLACE, TREND, NOISE, REGRESSION)
+_ASPECTS = np.array([*FEATURES.values()])
+# what is recomputed where a trial has other parameters, or its parameters another curve,
+_OF_BOTH = np.isin(_ASPECTS, (REGRESSION, PARAMETERS))
+# and those that a predictor is told of.
 _PARTS_OF_PREDICTOR = ("its value then", "the course of its curve")
 
 
@@ -237,7 +188,7 @@ def find_contributions(
     keys = sorted(
         {key for r in background.records for key in r.configuration} | set(configuration)
     )
-    parts = tuple(GROUPS) if isinstance(inputs, RuleInputs) else _PARTS_OF_PREDICTOR
+    parts = _PARTS_OF_RULE if isinstance(inputs, RuleInputs) else _PARTS_OF_PREDICTOR
     n_curve = len(parts)
     n_walks = min(_N_BACKGROUND, max(2, _MAX_FORECASTS // (2 * (n_curve + len(keys) + 1))))
     some = background.some(n_walks)
@@ -294,12 +245,12 @@ def _foresee_by_rule(
         np.arange(n + 1), np.vstack([encoded, inputs.observed.configurations[:1]])
     )
     rows = np.tile(described[n], (len(whose), 1))
-    for part, names in enumerate(GROUPS.values()):
-        replaced, of_part = ~own[:, part], np.isin(FEATURE_NAMES, names)
-        rows[np.ix_(replaced, of_part)] = described[whose[replaced]][:, of_part]
+    for part, aspect in enumerate(_PARTS_OF_RULE):
+        of_part = np.isin(_ASPECTS, aspect)
+        theirs = described[whose][:, of_part]
+        rows[:, of_part] = np.where(own[:, part, np.newaxis], rows[:, of_part], theirs)
     # The parameters also count in the regression: there the curve is one part, they another.
-    regression = tuple(GROUPS).index("how a regression continues its curve")
-    of = np.where(own[:, regression], n, whose)
+    of = np.where(own[:, _PARTS_OF_RULE.index(REGRESSION)], n, whose)
     mixed, inverse = np.unique(np.column_stack([of, configurations]), axis=0, return_inverse=True)
     of_both = describe(mixed[:, 0].astype(np.intp), mixed[:, 1:])[:, _OF_BOTH]
     rows[:, _OF_BOTH] = of_both[inverse.reshape(-1)]

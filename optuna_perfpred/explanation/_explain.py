@@ -21,7 +21,7 @@ from optuna_perfpred.explanation._known_trials import time_of_report
 from optuna_perfpred.explanation._outcome import best_of
 from optuna_perfpred.explanation._outcome import tell_outcome
 from optuna_perfpred.explanation._outcome import tell_second_chances
-from optuna_perfpred.explanation._outcome import why_not_judged
+from optuna_perfpred.explanation._outcome import why_not_assessed
 from optuna_perfpred.forecasts import relative_chance
 from optuna_perfpred.forecasts import RuleInputs
 from optuna_perfpred.history import read_configuration
@@ -159,7 +159,7 @@ def explain(
         number=trial.number,
         state=trial.state,
         reason=_reason(trial, decision, assessment)
-        or why_not_judged(trial, before_end, repeats_until),
+        or why_not_assessed(trial, before_end, repeats_until),
         outcome=tell_outcome(
             trial,
             decision,

@@ -77,7 +77,9 @@ def tell_outcome(
     return f"It was not stopped and {_end(trial)}.{found_again}"
 
 
-def why_not_judged(trial: FrozenTrial, finished: FinishedTrials, repeats_until: int | None) -> str:
+def why_not_assessed(
+    trial: FrozenTrial, finished: FinishedTrials, repeats_until: int | None
+) -> str:
     """Tell in a sentence why nothing was foreseen of a trial.
 
     Args:

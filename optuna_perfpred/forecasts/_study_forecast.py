@@ -170,7 +170,7 @@ class StudyForecast:
         known, observed = learned.observe(trials)
         if len(known) == 0:
             return None
-        n_finished = len(finished) + earlier.worth
+        n_finished = len(finished) + earlier.n_equivalent
         recent = self._recent_curves(finished, learned)
         inputs = RuleInputs(self._rule, learned, observed, recent, n_finished)
         sign = self._settings.sign

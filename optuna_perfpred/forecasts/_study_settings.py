@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # As many trials of the new study the earlier ones stand in for. They tell what a good value is,
 # but the new study may well differ a little, so it soon has the say.
-_WORTH = 10
+_N_EQUIVALENT = 10
 # A handful of trials may be bad by chance.
 _MIN_TO_REFUSE = 4
 
@@ -137,9 +137,9 @@ class EarlierStudies:
         return len(self._records)
 
     @property
-    def worth(self) -> int:
+    def n_equivalent(self) -> int:
         """Number of trials of the new study for which they stand."""
-        return min(_WORTH, len(self._records))
+        return min(_N_EQUIVALENT, len(self._records))
 
     def records(self, n_completed: int) -> tuple[CurveRecord, ...]:
         """Give the trials to learn from, the fewer the more the new study has itself.
@@ -148,13 +148,13 @@ class EarlierStudies:
             n_completed:
                 Number of completed trials of the new study.
         """
-        share = _WORTH / (_WORTH + n_completed)
+        share = _N_EQUIVALENT / (_N_EQUIVALENT + n_completed)
         n = math.ceil(share * len(self._records))
         rows = np.linspace(0, len(self._records) - 1, n).round().astype(int)
         return tuple(self._records[row] for row in rows)
 
     def stand_in(self, n_finished: int) -> CurveRecord | None:
-        """Give the trial to beat: at first the best of as many earlier trials as :attr:`worth`.
+        """Give the trial to beat: at first the best of :attr:`n_equivalent` earlier trials.
 
         If the new study has finished that many and none of them is better, it is a harder one, and
         less and less is asked for: a study in which nothing is completed helps nobody.
@@ -165,7 +165,7 @@ class EarlierStudies:
         """
         if not self._descending:
             return None
-        n_trials, n_earlier = self.worth, self._n_finished
+        n_trials, n_earlier = self.n_equivalent, self._n_finished
         # The expected rank of the n-th best of m trials among all N is n (N + 1) / (m + 1). The
         # pruned ones are taken to be behind all others.
         rank = self._top_n * (n_earlier + 1) / (n_trials + 1)
@@ -195,7 +195,7 @@ class EarlierStudies:
         n_known, places, refusal = self._known
         if len(finished) != n_known:
             places = {r.number: places.get(r.number) or self._place(r) for r in finished}
-            refusal = _judge(places.values())
+            refusal = _why_refused(places.values())
             # In one go: threads may share the pruner, and at worst one of them does this again.
             self._known = (len(finished), places, refusal)
         if self._is_far_above(steps, values):
@@ -238,7 +238,7 @@ class EarlierStudies:
         return bool(aligned[known[-1]] > column.max() + 2.0 * (high - low))
 
 
-def _judge(places: Collection[_Place]) -> str | None:
+def _why_refused(places: Collection[_Place]) -> str | None:
     if any(place.is_far_above for place in places):
         return _OTHER_SCALE
     if len(places) < _MIN_TO_REFUSE:

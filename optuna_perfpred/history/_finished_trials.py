@@ -3,6 +3,7 @@ from __future__ import annotations
 import bisect
 from dataclasses import dataclass
 import heapq
+import operator
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from collections.abc import Iterator
     from collections.abc import Sequence
-    from datetime import datetime
 
     from optuna.study import Study
     from optuna.trial import FrozenTrial
@@ -96,7 +96,7 @@ class StudyHistory:
         for trial in new:
             record = read_record(trial, self._feature_attrs)
             self._by_number[trial.number] = record
-            bisect.insort(records, record, key=_completion_order)
+            bisect.insort(records, record, key=operator.attrgetter("order"))
         self._records = tuple(records)
 
     def _is_same_study(self, trial: FrozenTrial) -> bool:
@@ -112,10 +112,6 @@ class StudyHistory:
             known.trial_id == trial._trial_id
             and known.completed == trial.datetime_complete.replace(tzinfo=None)
         )
-
-
-def _completion_order(record: CurveRecord) -> tuple[datetime, int]:
-    return record.completed, record.number
 
 
 @dataclass(frozen=True)
@@ -165,12 +161,12 @@ class FinishedTrials:
     def latest(self, n: int) -> tuple[CurveRecord, ...]:
         """Give the ``n`` trials that finished last, the latest one last."""
         last = (*self.completed[-n:], *self.pruned[-n:])
-        return tuple(heapq.nlargest(n, last, key=lambda r: (r.completed, r.number))[::-1])
+        return tuple(heapq.nlargest(n, last, key=operator.attrgetter("order"))[::-1])
 
     def earliest(self, n: int) -> tuple[CurveRecord, ...]:
         """Give the ``n`` trials that finished first, in the order of their ends."""
         first = (*self.completed[:n], *self.pruned[:n])
-        return tuple(heapq.nsmallest(n, first, key=lambda r: (r.completed, r.number)))
+        return tuple(heapq.nsmallest(n, first, key=operator.attrgetter("order")))
 
 
 class FinishedTrialsReader:

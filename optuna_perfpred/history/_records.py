@@ -75,6 +75,11 @@ class CurveRecord:
     feasible: bool
     continues: int | None = None
 
+    @property
+    def order(self) -> tuple[datetime, int]:
+        """What orders trials by their ends."""
+        return self.completed, self.number
+
     def supersedes(self, stopped: CurveRecord) -> bool:
         """Whether it has gone on with a stopped trial, at least as far as that one came.
 

@@ -190,7 +190,7 @@ class Search:
         finished = self._reader.read_now(self._study)
         limit = _limit_at_end(finished)
         chances = self._chances.of(finished, self._reader.trials)
-        return [chance for chance in chances if chance.worth > limit]
+        return [chance for chance in chances if chance.relative_chance > limit]
 
     def _end(self, finished: FinishedTrials) -> None:
         """Begin the end: no new trials will come, and those that run are stopped later."""
@@ -240,7 +240,7 @@ class Search:
         trial = next(filter(None, (self._claim(n) for n in waiting if n is not None)), None)
         chances = self._chances.of(finished, self._reader.trials)
         for chance in chances if trial is None else ():
-            if not chance.worth > self._limit:
+            if not chance.relative_chance > self._limit:
                 break
             go_on_with(self._study, chance)
             if (trial := self._claim(chance.trial.number)) is not None:

@@ -301,7 +301,7 @@ class PerformancePredictionPruner(ForecastingPruner):
         if decisions.lets_finish(whole_study, trial):
             return False
         if continued_number(trial) is not None:
-            known = self._judge_known(whole_study, trial, decisions)
+            known = self._prune_continued(whole_study, trial, decisions)
             if known is not None:
                 return known
         assessment = self._assess(whole_study, trial) if self._is_due(trial) else None
@@ -342,7 +342,9 @@ class PerformancePredictionPruner(ForecastingPruner):
                 latest.pop(next(iter(latest)), None)
         return assessment
 
-    def _judge_known(self, study: Study, trial: FrozenTrial, decisions: Decisions) -> bool | None:
+    def _prune_continued(
+        self, study: Study, trial: FrozenTrial, decisions: Decisions
+    ) -> bool | None:
         """Judge a trial that goes on with a stopped one by what was known of that."""
         reader = self._finished.of(study)
         reader.read(study, trial)
