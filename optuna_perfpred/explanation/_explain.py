@@ -138,7 +138,9 @@ def explain(
     assessment, finished = _assess_again(used, forecaster, study, trials, trial, steps, known)
     before_end = known.at(time_of_report(trial), trial.number)
     told: dict[str, Any] = {}
+    known_then = finished
     if decision is not None:
+        known_then = known.at(time_of_report(trial, decision.step), trial.number)
         told = {
             "step": decision.step,
             "predicted_value": decision.predicted_value,
@@ -146,10 +148,14 @@ def explain(
             "predicted_step": decision.horizon,
             "probability_of_beating_best": decision.probability,
         }
-        told |= _best_then(known.at(time_of_report(trial, decision.step), trial.number), sign)
     elif assessment is not None:
         names = ("step", "predicted_value", "predicted_std", "probability_of_beating_best")
-        told = {name: getattr(assessment, name) for name in names} | _best_then(finished, sign)
+        told = {name: getattr(assessment, name) for name in names}
+    if told:
+        best = best_of(known_then, sign)
+        told["n_completed"], told["n_pruned"] = map(len, (known_then.completed, known_then.pruned))
+        if best is not None:
+            told["best_value"], told["best_number"] = best.value, best.number
     if assessment is not None:
         configuration = read_configuration(trial, used._feature_attrs)
         chance = told["probability_of_beating_best"]
@@ -176,9 +182,9 @@ def explain(
 
 
 def _find(study: Study, trials: Sequence[FrozenTrial], number: int) -> FrozenTrial:
-    for trial in trials:
-        if trial.number == number:
-            return trial
+    trial = next((trial for trial in trials if trial.number == number), None)
+    if trial is not None:
+        return trial
     if not trials:
         raise ValueError(f"The study {study.study_name!r} has no trials.")
     raise ValueError(
@@ -202,11 +208,8 @@ def _pruner(
         return given
     if isinstance(study.pruner, ours):
         return study.pruner
-    return (
-        FastHyperbandPruner()
-        if trial.system_attrs.get(CUT) is not None
-        else PerformancePredictionPruner()
-    )
+    was_cut = trial.system_attrs.get(CUT) is not None
+    return FastHyperbandPruner() if was_cut else PerformancePredictionPruner()
 
 
 def _steps(
@@ -261,8 +264,8 @@ def _assess_again(
         if assessment is None or inputs is None or len(inputs.curve) == 0:
             continue
         if (
-            closest is None
-            or assessment.is_hopeless
+            assessment.is_hopeless
+            or closest is None
             or assessment.probability < closest.probability
         ):
             closest, finished_then = assessment, finished
@@ -300,16 +303,6 @@ def _as_of(trial: FrozenTrial, step: int) -> FrozenTrial:
     reports = trial.intermediate_values
     then.intermediate_values = {s: value for s, value in reports.items() if s <= step}
     return then
-
-
-def _best_then(finished: FinishedTrials, sign: float) -> dict[str, Any]:
-    best = best_of(finished, sign)
-    return {
-        "best_value": None if best is None else best.value,
-        "best_number": None if best is None else best.number,
-        "n_completed": len(finished.completed),
-        "n_pruned": len(finished.pruned),
-    }
 
 
 def _compare(

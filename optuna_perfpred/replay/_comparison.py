@@ -14,6 +14,7 @@ from optuna.pruners import SuccessiveHalvingPruner
 from optuna_perfpred.predictors import SequentialRegression
 from optuna_perfpred.pruners import PerformancePredictionPruner
 from optuna_perfpred.replay._replay import replay
+from optuna_perfpred.replay._report import count_left_out
 
 
 if TYPE_CHECKING:
@@ -119,8 +120,8 @@ def describe_recording(report: ReplayReport) -> str:
     if report.n_workers > 1:
         text += f", {report.n_workers} workers"
     if report.left_out:
-        reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(report.left_out.items()))
-        text += f"; {sum(report.left_out.values())} trials are left out ({reasons})"
+        total = sum(report.left_out.values())
+        text += f"; {total} trials are left out ({count_left_out(report.left_out)})"
     return text + "."
 
 

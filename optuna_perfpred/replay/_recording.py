@@ -15,6 +15,7 @@ from optuna.trial import TrialState
 from optuna_perfpred.history import gone_on_with
 from optuna_perfpred.history import joined_curve
 from optuna_perfpred.history import trained_steps
+from optuna_perfpred.replay._report import count_left_out
 
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ def read_recording(study: Study, *, recorded_time: bool = False) -> Recording:
         else:
             left_out[obstacle] += 1
     if not whole:
-        reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(left_out.items()))
+        reasons = count_left_out(left_out)
         raise ValueError(
             f"Study {study.study_name!r} has nothing to replay: it needs completed trials that "
             f"reported intermediate values, but has {reasons or 'no trials'}."

@@ -14,6 +14,7 @@ from optuna_perfpred.replay._calibration import Calibration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from collections.abc import Mapping
 
     import pandas as pd
 
@@ -374,50 +375,39 @@ class ReplayReport:
         return pd.DataFrame(rows)
 
     def __str__(self) -> str:
-        return describe(self)
+        repeats, n = self.repeats, len(self.repeats)
+        order = f"in random order, seed {self.seed}"
+        if self.order == "number":
+            order = "in the order of numbers"
+        workers = f"{self.n_workers} worker" + "s" * (self.n_workers != 1)
+        kept = sum(repeat.best_kept for repeat in repeats)
+        rows = {
+            "trials": _trials(self),
+            "repeats": f"{n}, {order}" + "; counts are means of them" * (n > 1),
+            "steps trained": f"{self.steps_trained:.0f} of {self.total_steps:.0f}, "
+            f"{self.steps_saved:.0f} saved: {self.speed_up:.2f} times as fast",
+            "wall clock": f"{self.wall_clock:.6g} {self.time_unit} instead of "
+            f"{self.wall_clock_without_pruning:.6g} with {workers}",
+            "best value": _best_value(self),
+            "best kept": f"in {kept} of {n} repeat" + "s" * (n != 1),
+            "wrongly pruned": _wrongly_pruned(self),
+            "time in the pruner": f"{self.pruner_seconds:.2f} s for {self.n_checks:.0f} checks, "
+            f"{1e3 * self.pruner_seconds / max(self.n_checks, 1):.3f} ms each",
+            "forecasts": _calibration(self),
+        }
+        width = max(map(len, rows)) + 2
+        margin = "\n" + " " * (width + 2)
+        lines = [f"  {key:<{width}}{text}".replace("\n", margin) for key, text in rows.items()]
+        return "\n".join([f"Replay of study {self.study_name!r} with {self.pruner}", *lines])
 
 
 def _or_nan(value: float | None) -> float:
     return math.nan if value is None else value
 
 
-def describe(report: ReplayReport) -> str:
-    """Give a report as text, a few lines long.
-
-    Args:
-        report:
-            The report of a replay.
-    """
-    repeats = report.repeats
-    return "\n".join(
-        [
-            f"Replay of study {report.study_name!r} with {report.pruner}",
-            *_rows(
-                {
-                    "trials": _trials(report),
-                    "repeats": f"{len(repeats)}, {_order(report)}; counts are means of them"
-                    if len(repeats) > 1
-                    else f"1, {_order(report)}",
-                    "steps trained": f"{report.steps_trained:.0f} of {report.total_steps:.0f}, "
-                    f"{report.steps_saved:.0f} saved: {report.speed_up:.2f} times as fast",
-                    "wall clock": _wall_clock(report),
-                    "best value": _best_value(report),
-                    "best kept": f"in {sum(r.best_kept for r in repeats)} of {_repeats(report)}",
-                    "wrongly pruned": _wrongly_pruned(report),
-                    "time in the pruner": f"{report.pruner_seconds:.2f} s for "
-                    f"{report.n_checks:.0f} checks, "
-                    f"{1e3 * report.pruner_seconds / max(report.n_checks, 1):.3f} ms each",
-                    "forecasts": _calibration(report),
-                }
-            ),
-        ]
-    )
-
-
-def _rows(rows: dict[str, str]) -> list[str]:
-    width = max(map(len, rows)) + 2
-    margin = "\n" + " " * (width + 2)
-    return [f"  {key:<{width}}{text.replace(chr(10), margin)}" for key, text in rows.items()]
+def count_left_out(left_out: Mapping[str, int]) -> str:
+    """Tell how many trials are left out for which reasons."""
+    return ", ".join(f"{n} {reason}" for reason, n in sorted(left_out.items()))
 
 
 def _trials(report: ReplayReport) -> str:
@@ -434,30 +424,9 @@ def _trials(report: ReplayReport) -> str:
     ]
     text = f"{', '.join(parts)}; {len(report.values)} can be replayed"
     if report.left_out:
-        reasons = ", ".join(f"{n} {reason}" for reason, n in sorted(report.left_out.items()))
-        text += f", {sum(report.left_out.values())} are left out ({reasons})"
+        total = sum(report.left_out.values())
+        text += f", {total} are left out ({count_left_out(report.left_out)})"
     return text
-
-
-def _repeats(report: ReplayReport) -> str:
-    n_repeats = len(report.repeats)
-    return f"{n_repeats} repeat" + "s" * (n_repeats != 1)
-
-
-def _order(report: ReplayReport) -> str:
-    return (
-        "in the order of numbers"
-        if report.order == "number"
-        else f"in random order, seed {report.seed}"
-    )
-
-
-def _wall_clock(report: ReplayReport) -> str:
-    workers = f"{report.n_workers} worker" + "s" * (report.n_workers != 1)
-    return (
-        f"{report.wall_clock:.6g} {report.time_unit} instead of "
-        f"{report.wall_clock_without_pruning:.6g} with {workers}"
-    )
 
 
 def _best_value(report: ReplayReport) -> str:
