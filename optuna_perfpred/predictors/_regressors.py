@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from typing import NamedTuple
@@ -12,7 +13,6 @@ import numpy as np
 from scipy import stats
 from scipy.optimize import nnls
 from sklearn.base import BaseEstimator
-from sklearn.base import RegressorMixin
 from sklearn.base import TransformerMixin
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.exceptions import ConvergenceWarning
@@ -24,6 +24,7 @@ from sklearn.model_selection import KFold
 from sklearn.model_selection import RandomizedSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import NuSVR
 
 
@@ -51,32 +52,27 @@ _MAX_FOLDS = 100
 _MAX_SVR_ITERATIONS = 100_000
 
 
-class Stack(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+@dataclass(frozen=True)
+class Stack:
     """The weighted mean of fitted regressors.
 
-    Args:
+    Attributes:
         members:
             The regressors.
         weights:
             Their weights. Shape: ``(len(members),)``.
-        range:
+        bounds:
             No member's prediction counts as less than the first or more than the second number.
     """
 
-    def __init__(
-        self,
-        members: Sequence[Any],
-        weights: Floats,
-        range: tuple[float, float],  # noqa: A002
-    ) -> None:
-        self.members = members
-        self.weights = weights
-        self.range = range
+    members: Sequence[Any]
+    weights: Floats
+    bounds: tuple[float, float]
 
     def predict(self, X: Floats) -> Floats:
         """Predict for rows of shape ``(m, p)``."""
         predictions = np.column_stack([member.predict(X) for member in self.members])
-        weighted: Floats = np.clip(predictions, *self.range) @ self.weights
+        weighted: Floats = np.clip(predictions, *self.bounds) @ self.weights
         return weighted
 
 
@@ -324,24 +320,8 @@ REGRESSORS = {
 }
 
 
-class _Squares(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Append the squares of columns.
-
-    Args:
-        columns:
-            Which columns of ``p``. Shape: ``(p,)``.
-    """
-
-    def __init__(self, columns: Flags) -> None:
-        self.columns = columns
-
-    def fit(self, X: Floats, y: object = None) -> _Squares:
-        """Do nothing: there is nothing to learn."""
-        return self
-
-    def transform(self, X: Floats) -> Floats:
-        """Append to a matrix of shape ``(n, p)``."""
-        return np.hstack([X, X[:, self.columns] ** 2])
+def _with_squares(X: Floats, columns: Flags) -> Floats:
+    return np.hstack([X, X[:, columns] ** 2])
 
 
 def _fit_linear(X: Floats, y: Floats, alphas: Floats, squarable: Flags) -> FittedRegressor:
@@ -351,8 +331,8 @@ def _fit_linear(X: Floats, y: Floats, alphas: Floats, squarable: Flags) -> Fitte
 
 
 def _fit_linear_model(X: Floats, y: Floats, alphas: Floats, squared: Flags) -> FittedRegressor:
-    squares = _Squares(squared)
-    X = squares.transform(X)
+    squares = FunctionTransformer(_with_squares, kw_args={"columns": squared})
+    X = _with_squares(X, squared)
     model = RidgeCV(alphas=alphas).fit(X, y)
     u, s, _ = np.linalg.svd(X - X.mean(axis=0), full_matrices=False)
     leverages = 1.0 / len(y) + u**2 @ (s**2 / (s**2 + model.alpha_))

@@ -193,12 +193,15 @@ class PredictorInputs:
             The trial's encoded configuration. Shape: ``(1, n_features)``.
         aligned:
             Its curve, NaN where nothing is known. Shape: ``(1, n_steps)``.
+        forecast:
+            The forecast.
     """
 
     predictor: CurvePredictor
     training_set: TrainingSet
     configuration: Floats
     aligned: Floats
+    forecast: Forecast
 
     @property
     def curve(self) -> Floats:
@@ -221,7 +224,7 @@ class FittedPredictor:
         fitted.fit(training_set.configurations, training_set.curves, training_set.finals)
         return cls(fitted, training_set)
 
-    def forecast(self, trial: Curve) -> tuple[Forecast, PredictorInputs] | None:
+    def forecast(self, trial: Curve) -> PredictorInputs | None:
         """Forecast the end of a trial.
 
         Args:
@@ -229,17 +232,17 @@ class FittedPredictor:
                 What is known of it.
 
         Returns:
-            The forecast, finite, and what it is made from. :obj:`None` if there is none, or the
-            trial has reached the end of a full curve.
+            The forecast, and what it is made from. :obj:`None` if it is not finite, or the trial
+            has reached the end of a full curve.
         """
         steps = self.training_set.steps
         if len(steps) == 0 or trial.steps[-1] >= steps[-1]:
             return None
-        inputs = PredictorInputs(
-            self.predictor, self.training_set, *self.training_set.encode(*trial)
-        )
-        forecast = self.predictor.predict(inputs.configuration, inputs.aligned)
-        return (forecast, inputs) if np.isfinite(forecast.mean + forecast.std).all() else None
+        encoded = self.training_set.encode(*trial)
+        forecast = self.predictor.predict(*encoded)
+        if not np.isfinite(forecast.mean + forecast.std).all():
+            return None
+        return PredictorInputs(self.predictor, self.training_set, *encoded, forecast)
 
 
 class PredictorForecaster:
@@ -277,20 +280,16 @@ class PredictorForecaster:
         curve = Curve.read(trial, settings.feature_attrs)
         best = self._best.of(finished.completed)
         fitted = None if best is None else self._fitted(finished, curve)
-        found = None if fitted is None else fitted.forecast(curve)
-        if best is None or found is None:
+        inputs = None if fitted is None else fitted.forecast(curve)
+        if best is None or inputs is None:
             return None
-        forecast, inputs = found
-        to_beat = settings.sign * best[-1].value - settings.offset
-        highest = settings.sign * best[0].value
         return assess_forecast(
             int(curve.steps[-1]),
-            forecast,
             inputs,
             settings,
-            to_beat=to_beat,
+            to_beat=settings.sign * best[-1].value - settings.offset,
+            best=settings.sign * best[0].value,
             confidence=self._confidence,
-            beating_best=float(forecast.probability_of_beating(highest)[0]),
         )
 
     def _fitted(self, finished: FinishedTrials, curve: Curve) -> FittedPredictor | None:
@@ -314,32 +313,30 @@ class PredictorForecaster:
 
 def assess_forecast(
     step: int,
-    forecast: Forecast,
     inputs: PredictorInputs,
     settings: StudySettings,
     *,
     to_beat: float,
+    best: float,
     confidence: float,
-    beating_best: float | None = None,
 ) -> Assessment:
     """Assess a trial by a predictor's forecast of its final value.
 
     Args:
         step:
             The last step at which it has reported.
-        forecast:
-            The forecast.
         inputs:
-            What it is made from.
+            The forecast and what it is made from.
         settings:
             The pruner's arguments.
         to_beat:
             The value to beat, oriented so that larger is better.
+        best:
+            The best value, likewise.
         confidence:
             The probability of failing from which on the trial is hopeless.
-        beating_best:
-            The probability of beating the best value, if that is another one.
     """
+    forecast = inputs.forecast
     probability = float(forecast.probability_of_beating(to_beat)[0])
     mean, std = settings.sign * float(forecast.mean[0]), float(forecast.std[0])
     reference = settings.sign * to_beat
@@ -349,7 +346,7 @@ def assess_forecast(
         predicted_std=std,
         probability=probability,
         least_probability=1.0 - confidence,
-        probability_of_beating_best=probability if beating_best is None else beating_best,
+        probability_of_beating_best=float(forecast.probability_of_beating(best)[0]),
         reference=reference,
         reason=f"At step {step} it is predicted to end at {predicted(mean, std)}; its chance to "
         f"beat {value_to_beat(reference, settings.top_n, settings.offset)} is "

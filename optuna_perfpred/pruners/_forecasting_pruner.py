@@ -25,7 +25,6 @@ from optuna_perfpred.predictors import CurvePredictor
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
-    from optuna_perfpred.history import CurveRecord
     from optuna_perfpred.pruners._assessment import Assessment
 
 
@@ -154,18 +153,17 @@ class ForecastingPruner(BasePruner, abc.ABC):
 
     def _join_earlier_studies(self, direction: StudyDirection) -> FinishedTrials:
         """Join the trials of the studies given as `warm_start` that have a study's direction."""
-        completed: list[CurveRecord] = []
-        pruned: list[CurveRecord] = []
-        for other, trials in self._earlier:
-            if other == direction:
-                completed += trials.completed
-                pruned += trials.pruned
-            else:
+        alike = [trials for other, trials in self._earlier if other == direction]
+        for other, _ in self._earlier:
+            if other != direction:
                 self._warn_once(
                     f"A study given as `warm_start` is left out: its direction is {other.name}, "
                     f"that of the study is {direction.name}."
                 )
-        return FinishedTrials(tuple(completed), tuple(pruned))
+        return FinishedTrials(
+            tuple(record for trials in alike for record in trials.completed),
+            tuple(record for trials in alike for record in trials.pruned),
+        )
 
     def _forget(self) -> None:
         """Begin with what is learned of studies."""

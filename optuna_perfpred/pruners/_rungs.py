@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 import math
-from typing import Any
 from typing import NamedTuple
 from typing import TYPE_CHECKING
 
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from optuna_perfpred.history import CurveRecord
     from optuna_perfpred.history import FinishedTrials
     from optuna_perfpred.predictors import CurvePredictor
+    from optuna_perfpred.pruners._forecasters import PredictorInputs
 
 
 # The default confidence of 0.95, as odds: there, and below, a trial is cut whose chance to become
@@ -83,23 +83,6 @@ class Rung(NamedTuple):
         return _completed_rung_key(self.number)
 
 
-class Bar(NamedTuple):
-    """What a trial must reach.
-
-    Attributes:
-        value:
-            The value, oriented so that larger is better.
-        rank:
-            Its rank among the results, from 1 for the best.
-        n_results:
-            The number of results.
-    """
-
-    value: float
-    rank: int
-    n_results: int
-
-
 def find_rung(
     bracket: int, step: int, *, min_resource: int, max_resource: int, reduction_factor: int
 ) -> Rung:
@@ -108,27 +91,6 @@ def find_rung(
     while (horizon := min_resource * reduction_factor ** (bracket + number)) <= step:
         number += 1
     return Rung(bracket, number, horizon if horizon < max_resource else None)
-
-
-def find_bar(results: Sequence[float], *, one_in: int, keep: float) -> Bar | None:
-    """Find the value by which the trials are told apart that a rung promotes.
-
-    Args:
-        results:
-            The results of the other trials in the rung, oriented so that larger is better.
-        one_in:
-            One of this many trials is promoted, at least one.
-        keep:
-            The share of these that count.
-
-    Returns:
-        The bar, or :obj:`None` if there are too few results or it is infinite.
-    """
-    rank = math.ceil(keep * max(1, (len(results) + 1) // one_in))
-    if len(results) < rank:
-        return None
-    value = heapq.nlargest(rank, results)[-1]
-    return Bar(value, rank, len(results)) if math.isfinite(value) else None
 
 
 class RungForecaster:
@@ -215,18 +177,28 @@ class RungForecaster:
         self, finished: FinishedTrials, trial: FrozenTrial, rung: Rung, results: Sequence[float]
     ) -> Assessment | None:
         settings = self._settings
-        bar = self._bar(finished, rung, results)
-        if bar is None:
+        of_end = rung.horizon is None
+        if of_end:
+            # The best one of all, not one in a few.
+            values, rank = [r.value for r in finished.completed if r.feasible], 1
+        else:
+            # As Optuna would judge it if it were at the horizon now.
+            values = list(results)
+            rank = math.ceil(self._keep * max(1, (len(values) + 1) // self._reduction_factor))
+        if len(values) < rank:
+            return None
+        bar = heapq.nlargest(rank, (settings.sign * value for value in values))[-1]
+        if not math.isfinite(bar):
             return None
         curve = Curve.read(trial, settings.feature_attrs)
         reached = self._reached(finished, curve, rung.horizon)
         if reached is None:
             return None
-        step, to_reach = int(curve.steps[-1]), bar.value - settings.offset
+        step, to_reach = int(curve.steps[-1]), bar - settings.offset
         last = reached[-1]
         # A history only grows.
         key = (rung.horizon, len(reached), last.number, last.completed)
-        inputs: Any
+        inputs: RuleInputs | PredictorInputs | None
         if isinstance(self._predictor, StoppingRule):
             inputs = self._rule_inputs(self._predictor, key, reached, finished, curve, to_reach)
             if inputs is None:
@@ -237,16 +209,20 @@ class RungForecaster:
                 return None
         else:
             fitted = self._fitted.get(key, lambda: self._fit(reached))
-            found = None if fitted is None else fitted.forecast(curve)
-            if found is None:
+            inputs = None if fitted is None else fitted.forecast(curve)
+            if inputs is None:
                 return None
-            forecast, inputs = found
-            if rung.horizon is None:
+            if of_end:
                 return assess_forecast(
-                    step, forecast, inputs, settings, to_beat=to_reach, confidence=self._confidence
+                    step,
+                    inputs,
+                    settings,
+                    to_beat=to_reach,
+                    best=to_reach,
+                    confidence=self._confidence,
                 )
-            mean, std = float(forecast.mean[0]), float(forecast.std[0])
-            probability = float(forecast.probability_of_beating(to_reach)[0])
+            mean, std = float(inputs.forecast.mean[0]), float(inputs.forecast.std[0])
+            probability = float(inputs.forecast.probability_of_beating(to_reach)[0])
         mean, reference = settings.sign * mean, settings.sign * to_reach
         return Assessment(
             step=step,
@@ -257,20 +233,10 @@ class RungForecaster:
             probability_of_beating_best=probability,
             reference=reference,
             reason=f"At step {step} it is predicted to reach {predicted(mean, std)} at step "
-            f"{rung.horizon}; its chance to be among the best {bar.rank} of the {bar.n_results} "
+            f"{rung.horizon}; its chance to be among the best {rank} of the {len(values)} "
             f"trials of its rung, at {reference:.4g}, is {100.0 * probability:.2g} %.",
             horizon=rung.horizon,
             inputs=inputs,
-        )
-
-    def _bar(self, finished: FinishedTrials, rung: Rung, results: Sequence[float]) -> Bar | None:
-        sign = self._settings.sign
-        if rung.horizon is None:
-            finals = [sign * r.value for r in finished.completed if r.feasible]
-            # The best one of all, not one in a few.
-            return find_bar(finals, one_in=len(finals) + 1, keep=1.0)
-        return find_bar(
-            [sign * result for result in results], one_in=self._reduction_factor, keep=self._keep
         )
 
     def _reached(
