@@ -29,7 +29,7 @@ from optuna_perfpred.pruners._assessment import PREDICTED_STD
 from optuna_perfpred.pruners._assessment import PREDICTED_VALUE
 from optuna_perfpred.pruners._assessment import PROBABILITY_OF_BEATING_BEST
 from optuna_perfpred.pruners._assessment import REASON
-from optuna_perfpred.replay._curves import load_curves
+from optuna_perfpred.replay._recording import load_curves
 from optuna_perfpred.replay._recording import read_recording
 from optuna_perfpred.replay._report import RepeatResult
 from optuna_perfpred.replay._report import ReplayedTrial
