@@ -130,7 +130,7 @@ class Search(NamedTuple):
     Attributes:
         drawn: The best value so far.
         mean: The mean over the training seeds of the network that it was drawn of.
-        deemed: That mean of what the sampler deems best, if it tells.
+        deemed: That mean of what `ArchitectureSampler.best_architecture` deems best.
         seconds_per_network: What asking for a network takes.
     """
 
@@ -153,15 +153,14 @@ def search(data_set: str, sampler: str, seed: int, checkpoints: Sequence[int]) -
         return values[-1]
 
     study = optuna.create_study(direction="maximize", sampler=SAMPLERS[sampler](seed))
-    deemed: list[float] = []
+    judge, deemed = ArchitectureSampler(SPACE, seed=seed), []
     seconds = 0.0
     for n in checkpoints:
         start = time.perf_counter()
         study.optimize(objective, n_trials=n - len(values))
         seconds += time.perf_counter() - start
-        if isinstance(study.sampler, ArchitectureSampler):
-            operations = SPACE.chosen(study.sampler.best_architecture(study))
-            deemed.append(float(table.accuracies[_row(operations)].mean()))
+        operations = SPACE.chosen(judge.best_architecture(study))
+        deemed.append(float(table.accuracies[_row(operations)].mean()))
     best = [int(np.argmax(values[:n])) for n in checkpoints]
     return Search(
         [values[i] for i in best],
@@ -210,37 +209,43 @@ def main(args: argparse.Namespace) -> None:
         means = load_table(data_set).accuracies.mean(axis=1)
         tenth = np.sort(means)[-10]
         print(f"{data_set}: the best cell has {means.max():.2f}, the tenth {tenth:.2f}.")
+    if 1 in args.objectives:
+        _print_one_objective(args, checkpoints)
+    if 2 in args.objectives:
+        _print_two_objectives(args, checkpoints)
+
+
+def _print_one_objective(args: argparse.Namespace, checkpoints: Sequence[int]) -> None:
+    seeds = range(args.first_seed, args.first_seed + args.n_seeds)
     print(
-        "\nMean over the training seeds of the best network so far, ± 95 % interval, and in "
-        "brackets the value that was drawn of it; "
-        f"after {' / '.join(map(str, checkpoints))} networks\n"
+        f"\nAfter {' / '.join(map(str, checkpoints))} networks, ± 95 % interval. Drawn: the best "
+        "value drawn; mean: that of this network over the training seeds; deemed: the same of the "
+        "network that `best_architecture` chooses among those of the search\n"
     )
     chosen = [name for name in SAMPLERS if args.samplers is None or name in args.samplers]
-    _print_header(["search", *DATA_SETS, "ms a network", "searches"])
+    _print_header(["search", "measure", *DATA_SETS, "ms a network", "searches"])
     for sampler in chosen:
-        n_seeds = min(args.n_seeds, args.n_gp_seeds) if sampler == "GP" else args.n_seeds
-        cells, deemed, milliseconds = [], [], []
-        for data_set in DATA_SETS:
-            results = Parallel(args.jobs)(
-                delayed(search)(data_set, sampler, seed, checkpoints) for seed in range(n_seeds)
+        mine = seeds[: args.n_gp_seeds] if sampler == "GP" else seeds
+        results = {
+            data_set: Parallel(args.jobs)(
+                delayed(search)(data_set, sampler, seed, checkpoints) for seed in mine
             )
-            milliseconds.append(1e3 * np.mean([r.seconds_per_network for r in results]))
-            drawn = np.mean([result.drawn for result in results], axis=0)
-            of_means = np.array([result.mean for result in results])
-            cells.append(
-                " / ".join(
-                    f"{mean} ({value:.2f})"
-                    for mean, value in zip(map(_with_interval, of_means.T), drawn, strict=True)
-                )
-            )
-            if results[0].deemed:
-                means = np.array([result.deemed for result in results])
-                deemed.append(" / ".join(map(_with_interval, means.T)))
-        row = [sampler, *cells, f"{np.mean(milliseconds):.1f}", str(n_seeds)]
-        print("|", " | ".join(row), "|", flush=True)
-        if deemed:
-            row = [f"{sampler}, its best_architecture", *deemed, "", str(n_seeds)]
+            for data_set in DATA_SETS
+        }
+        milliseconds = 1e3 * np.mean(
+            [result.seconds_per_network for of in results.values() for result in of]
+        )
+        for measure in ("drawn", "mean", "deemed"):
+            cells = []
+            for of_set in results.values():
+                values = np.array([getattr(result, measure) for result in of_set])
+                cells.append(" / ".join(map(_with_interval, values.T)))
+            row = [sampler, measure, *cells, f"{milliseconds:.1f}", str(len(mine))]
             print("|", " | ".join(row), "|", flush=True)
+
+
+def _print_two_objectives(args: argparse.Namespace, checkpoints: Sequence[int]) -> None:
+    seeds = range(args.first_seed, args.first_seed + args.n_seeds)
     print(
         "\nTwo objectives, accuracy and weights: share of the largest hypervolume after "
         f"{' / '.join(map(str, checkpoints))} networks, ± 95 % interval\n"
@@ -250,8 +255,7 @@ def main(args: argparse.Namespace) -> None:
         cells = []
         for data_set in DATA_SETS:
             shares = Parallel(args.jobs)(
-                delayed(search_two)(data_set, sampler, seed, checkpoints)
-                for seed in range(args.n_seeds)
+                delayed(search_two)(data_set, sampler, seed, checkpoints) for seed in seeds
             )
             cells.append(" / ".join(_with_interval(of, 3) for of in np.array(shares).T))
         print("|", " | ".join([sampler, *cells]), "|", flush=True)

@@ -19,13 +19,12 @@ import optuna
 
 from optuna_perfpred._interrupt import raise_interrupts
 from optuna_perfpred._redact import Redactor
-from optuna_perfpred._storage_arguments import add_storage_arguments
-from optuna_perfpred._storage_arguments import read_storage_arguments
-from optuna_perfpred._storages import open_study
+from optuna_perfpred._storage_arguments import add_study_arguments
+from optuna_perfpred._storage_arguments import hide_storage_url
+from optuna_perfpred._storage_arguments import read_study_arguments
 from optuna_perfpred.dashboard._command import add_dashboard_command
 from optuna_perfpred.dashboard._command import add_report_command
 from optuna_perfpred.distributed._command import add_worker_command
-from optuna_perfpred.distributed._hide_url import hide_storage_url
 from optuna_perfpred.explanation._command import add_explain_command
 from optuna_perfpred.replay import load_curves
 from optuna_perfpred.replay import replay
@@ -74,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _replay(args: argparse.Namespace) -> None:
-    _compare(open_study(read_storage_arguments(args), args.study_name), args)
+    _compare(read_study_arguments(args), args)
 
 
 def _curves(args: argparse.Namespace) -> None:
@@ -85,7 +84,7 @@ def _curves(args: argparse.Namespace) -> None:
 
 
 def _advise(args: argparse.Namespace) -> None:
-    study = open_study(read_storage_arguments(args), args.study_name)
+    study = read_study_arguments(args)
     advice = advise(
         study, n_repeats=args.n_repeats, seed=args.seed, show_progress_bar=_is_terminal()
     )
@@ -173,7 +172,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     command = commands.add_parser("replay", help="compare pruners on a finished study")
-    _add_study_arguments(command)
+    add_study_arguments(command)
     _add_replay_arguments(command)
     command.set_defaults(run=_replay)
     command = commands.add_parser("curves", help="compare pruners on recorded learning curves")
@@ -186,7 +185,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_replay_arguments(command)
     command.set_defaults(run=_curves)
     command = commands.add_parser("advise", help="recommend settings for studies like this one")
-    _add_study_arguments(command)
+    add_study_arguments(command)
     command.add_argument(
         "--n-repeats", "--repeats", type=int, default=5, help="random orders (default: 5)"
     )
@@ -197,13 +196,6 @@ def _parser() -> argparse.ArgumentParser:
     add_report_command(commands)
     add_explain_command(commands)
     return parser
-
-
-def _add_study_arguments(parser: argparse.ArgumentParser) -> None:
-    add_storage_arguments(parser, "URL of the study's storage, or the path of a journal file")
-    parser.add_argument(
-        "--study-name", metavar="NAME", help="not needed if the storage holds only one study"
-    )
 
 
 def _add_replay_arguments(parser: argparse.ArgumentParser) -> None:

@@ -48,17 +48,16 @@ def open_study(storage: str, study_name: str | None) -> optuna.Study:
         ValueError:
             If the storage cannot be read or has no such study.
     """
+    opened = open_storage(storage, () if study_name is None else (study_name,))
     with _reading(storage):
-        opened = _open_storage(storage)
-        names = optuna.get_all_study_names(opened)
-        if study_name is None and len(names) == 1:
-            study_name = names[0]
-        if study_name in names:
-            return optuna.load_study(study_name=study_name, storage=opened)
-    if study_name is None and names:
-        listed = _listed(names)
-        raise ValueError(f"The storage holds several studies, choose one by its name: {listed}.")
-    raise _missing(storage, study_name, names)
+        names = optuna.get_all_study_names(opened) if study_name is None else [study_name]
+        if not names:
+            raise _missing(storage, study_name, names)
+        if len(names) > 1:
+            raise _StorageError(
+                f"The storage holds several studies, choose one by its name: {_listed(names)}."
+            )
+        return optuna.load_study(study_name=names[0], storage=opened)
 
 
 def open_storage(storage: str, study_names: Sequence[str] = ()) -> BaseStorage:
@@ -80,9 +79,9 @@ def open_storage(storage: str, study_names: Sequence[str] = ()) -> BaseStorage:
     with _reading(storage):
         opened = _open_storage(storage)
         names = optuna.get_all_study_names(opened)
-    for name in study_names:
-        if name not in names:
-            raise _missing(storage, name, names)
+        for name in study_names:
+            if name not in names:
+                raise _missing(storage, name, names)
     return opened
 
 
@@ -151,10 +150,10 @@ def _reading(storage: str) -> Generator[None]:
         ) from None
 
 
-def _missing(storage: str, study_name: str | None, names: Sequence[str]) -> ValueError:
+def _missing(storage: str, study_name: str | None, names: Sequence[str]) -> _StorageError:
     if not names:
-        return ValueError(f"The storage {shown(storage)} holds no study.")
-    return ValueError(f"There is no study {study_name!r}; the storage holds {_listed(names)}.")
+        return _StorageError(f"The storage {shown(storage)} holds no study.")
+    return _StorageError(f"There is no study {study_name!r}; the storage holds {_listed(names)}.")
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -13,12 +13,12 @@ from optuna.trial import BaseTrial
 from optuna.trial import TrialState
 
 from optuna_perfpred._arguments import check_at_least
-from optuna_perfpred.checkpoints._checkpoint_file import pack
-from optuna_perfpred.checkpoints._checkpoint_files import CheckpointFiles
+from optuna_perfpred.checkpoints._files import CheckpointFiles
+from optuna_perfpred.checkpoints._files import pack
+from optuna_perfpred.checkpoints._kept import NAMES
+from optuna_perfpred.checkpoints._kept import names_in
+from optuna_perfpred.checkpoints._kept import names_in_reach
 from optuna_perfpred.checkpoints._kept import names_to_remove
-from optuna_perfpred.checkpoints._names import NAMES
-from optuna_perfpred.checkpoints._names import names_in
-from optuna_perfpred.checkpoints._names import names_in_reach
 from optuna_perfpred.history import CHECKPOINT
 from optuna_perfpred.history import CONTINUES
 from optuna_perfpred.history import have_same_params
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from optuna.artifacts._protocol import ArtifactStore
     from optuna.trial import FrozenTrial
 
-    from optuna_perfpred.checkpoints._checkpoint_file import SavedState
+    from optuna_perfpred.checkpoints._files import SavedState
 
 
 _logger = logging.getLogger(__name__)

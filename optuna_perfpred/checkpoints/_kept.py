@@ -1,16 +1,17 @@
-"""Which checkpoints are kept while a study goes on."""
+"""Under which names trials have saved, and which checkpoints are kept while a study goes on."""
 
 from __future__ import annotations
 
 import math
 from numbers import Real
+import re
+from typing import Any
 from typing import cast
 from typing import TYPE_CHECKING
 
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from optuna_perfpred.checkpoints._names import names_in_reach
 from optuna_perfpred.history import stopped_before
 from optuna_perfpred.pruners._assessment import PREDICTED_VALUE
 from optuna_perfpred.pruners._retries import retried_numbers
@@ -24,8 +25,29 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 
+# The names of the checkpoints that a trial may go on from, those of its own first. A user
+# attribute, because a retried trial is given those of the trial before it.
+NAMES = "perfpred:checkpoint_names"
+# What the storage holds is used in the names of files.
+_NAME = re.compile(r"[0-9a-f]{32}")
 # More trials than that rarely end between two looks at a store.
 _N_AT_ONCE = 8
+
+
+def names_in(user_attrs: Mapping[str, Any]) -> list[str]:
+    """Give the names that are in the user attributes of a trial."""
+    names = user_attrs.get(NAMES)
+    if not isinstance(names, list):
+        return []
+    return [name for name in names if isinstance(name, str) and _NAME.fullmatch(name)]
+
+
+def names_in_reach(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> list[str]:
+    """Give the names of all checkpoints that a trial may go on from, the best first."""
+    names = names_in(trial.user_attrs)
+    for stopped in stopped_before(trial, trials):
+        names += (name for name in names_in(stopped.user_attrs) if name not in names)
+    return names
 
 
 def names_to_remove(

@@ -1,6 +1,6 @@
 """What was foreseen, saved and risked, in optuna-dashboard and as one page."""
 
-from optuna_perfpred.dashboard._publish import publish_figures
+from optuna_perfpred.dashboard._panels import publish_figures
 from optuna_perfpred.dashboard._report import write_report
 
 

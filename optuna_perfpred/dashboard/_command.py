@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from optuna_perfpred._storage_arguments import add_storage_arguments
+from optuna_perfpred._storage_arguments import add_study_arguments
 from optuna_perfpred._storage_arguments import read_storage_arguments
-from optuna_perfpred._storages import open_study
+from optuna_perfpred._storage_arguments import read_study_arguments
 from optuna_perfpred.dashboard._report import write_report
 from optuna_perfpred.dashboard._server import serve
 from optuna_perfpred.replay import replay
@@ -16,7 +17,6 @@ from optuna_perfpred.replay._comparison import make_pruner
 from optuna_perfpred.replay._comparison import PRUNERS
 
 
-_STORAGE = "URL of a database or of Redis, or the path of a journal file"
 _DASHBOARD = """\
 Serve optuna-dashboard with figures of what was foreseen and saved, and with a note that tells it
 in words. They are kept current while workers write, and nothing of them is written into the
@@ -31,7 +31,7 @@ def add_dashboard_command(commands: Any) -> None:
         help="serve optuna-dashboard with figures of what was foreseen and saved",
         description=_DASHBOARD,
     )
-    add_storage_arguments(command, _STORAGE)
+    add_storage_arguments(command)
     command.add_argument(
         "--study-name",
         action="append",
@@ -64,10 +64,7 @@ def add_report_command(commands: Any) -> None:
         "report",
         help="write what was foreseen and saved into one page that opens without a network",
     )
-    add_storage_arguments(command, _STORAGE)
-    command.add_argument(
-        "--study-name", metavar="NAME", help="not needed if the storage holds only one study"
-    )
+    add_study_arguments(command)
     command.add_argument(
         "-o",
         "--output",
@@ -110,7 +107,7 @@ def _run_dashboard(args: argparse.Namespace) -> None:
 
 
 def _run_report(args: argparse.Namespace) -> None:
-    study = open_study(read_storage_arguments(args), args.study_name)
+    study = read_study_arguments(args)
     names = args.replay.split(",") if args.replay else []
     replays = {name: replay(study, make_pruner(name), seed=0) for name in names}
     write_report(study, args.output, price_per_hour=args.price_per_hour, replays=replays)

@@ -15,6 +15,8 @@ from optuna_perfpred.history import tell_why_continued
 from optuna_perfpred.pruners._audit import audit_study
 from optuna_perfpred.pruners._recorded_decision import read_decision
 from optuna_perfpred.visualization import savings
+from optuna_perfpred.visualization._savings import count
+from optuna_perfpred.visualization._savings import tell_saved
 from optuna_perfpred.visualization._studies import best_trial
 
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from optuna_perfpred.pruners import AuditReport
+    from optuna_perfpred.pruners._recorded_decision import Decision
     from optuna_perfpred.visualization import Savings
 
 
@@ -65,13 +68,14 @@ def tell(study: Study, *, price_per_hour: float | None = None) -> list[Paragraph
             What an hour of one worker costs.
     """
     trials = study.get_trials(deepcopy=False)
+    saved = savings(study, price_per_hour=price_per_hour)
     audit = audit_study(study)
     continuing = [trial for trial in trials if stopped_trial(trial, trials) is not None]
     return [
         Paragraph("Trials", _trials(study, trials)),
         *([_second_chances(study, trials, continuing)] if continuing else []),
-        Paragraph("Saved", _saved(savings(study, price_per_hour=price_per_hour))),
-        Paragraph("Risked", _risked(audit)),
+        Paragraph("Saved", tell_saved(saved)),
+        Paragraph("Risked", _risked(saved, audit)),
         Paragraph("Audited", *_audited(trials, audit)),
     ]
 
@@ -84,21 +88,6 @@ def as_markdown(paragraphs: Iterable[Paragraph]) -> str:
         if paragraph.items:
             parts.append("\n".join(f"* {item}" for item in paragraph.items))
     return "\n\n".join(parts)
-
-
-def duration(hours: float) -> str:
-    """Give a duration in the unit that a person would choose."""
-    for unit, n_hours in (("hours", 1.0), ("minutes", 1 / 60)):
-        if hours >= 2.0 * n_hours:
-            return f"{hours / n_hours:.3g} {unit}"
-    return f"{3600.0 * hours:.0f} seconds"
-
-
-def percent(share: float) -> str:
-    """Give a share in percent, with two digits at least."""
-    value = 100.0 * share
-    digits = 0 if value >= 10.0 or value == 0.0 else 1 if value >= 1.0 else 2
-    return f"{value:.{digits}f} %"
 
 
 def _trials(study: Study, trials: Sequence[FrozenTrial]) -> str:
@@ -128,105 +117,54 @@ def _second_chances(
         f"Trial {trial.number} {tell_end(trial)}. {tell_why_continued(trial, trials)}"
         for trial in latest
     ]
-    if len(latest) < len(continuing):
-        items.append(f"And {len(continuing) - len(latest):,} more.")
-    return Paragraph("Second chances", text, tuple(items))
+    return Paragraph("Second chances", text, (*items, *_more(len(continuing))))
 
 
-def _saved(saved: Savings) -> str:
-    if saved.n_trials == 0:
-        return "No trial that reports intermediate values has ended yet."
-    if saved.steps_saved < 0:
-        return (
-            f"Nothing yet: {_n(saved.steps_repeated, 'step')} trained again to go on with stopped "
-            f"trials are {-saved.steps_saved:,} more than pruning has spared."
-        )
-    if saved.n_pruned == 0:
-        return f"Nothing: {saved.steps_trained:,} steps were trained, and no trial was pruned."
-    text = (
-        f"{percent(saved.share)} of the training: {_n(saved.n_pruned, 'pruned trial')} of "
-        f"{saved.n_trials:,} spared about {saved.steps_saved:,} steps, "
-        f"{saved.steps_trained:,} were trained."
-    )
-    if saved.steps_repeated > 0:
-        text += (
-            f" The {_n(saved.steps_repeated, 'step')} that were trained again to go on with "
-            "stopped trials are taken off."
-        )
-    if saved.hours is not None and saved.hours_saved is not None:
-        text += (
-            f" That is about {duration(saved.hours_saved)} of work, beside "
-            f"{duration(saved.hours)} that all workers spent."
-        )
-    if saved.cost is not None and saved.money_saved is not None:
-        text += f" In money: {saved.money_saved:,.2f} saved, {saved.cost:,.2f} spent."
-    others = saved.steps_saved - saved.steps_saved_by_forecasts
-    if others > 0:
-        text += (
-            f" Of the steps saved, {saved.steps_saved_by_forecasts:,} were by forecasts and "
-            f"{others:,} by other pruners."
-        )
-    return text
-
-
-def _risked(audit: AuditReport) -> str:
-    if audit.rate is None or audit.interval is None:
-        if audit.n_pruned == 0:
-            return "Nothing: no trial was pruned by a forecast."
-        return (
-            f"Not known: no trial was audited yet. Some of {_n(audit.n_pruned, 'pruned trial')} "
-            "would perhaps have become the best."
-        )
-    low, high = audit.interval
-    wrong = len(audit.false_prunes)
-    text = (
-        f"{wrong} of {_n(audit.n_audited, 'audited trial')} became the best although a forecast "
-        f"had given it up: {percent(audit.rate)}, with 95 % confidence {percent(low)} to "
-        f"{percent(high)}."
-    )
+def _risked(saved: Savings, audit: AuditReport) -> str:
+    if saved.audit:
+        return saved.audit
     if audit.n_pruned == 0:
-        return f"{text} No trial was pruned by a forecast."
+        return "Nothing: no trial was pruned by a forecast."
     return (
-        f"{text} So of {_n(audit.n_pruned, 'trial')} pruned by forecasts, about "
-        f"{audit.rate * audit.n_pruned:.0f} were pruned wrongly, at most "
-        f"{high * audit.n_pruned:.0f}."
+        f"Not known: no trial was audited yet. Some of {count(audit.n_pruned, 'pruned trial')} "
+        "would perhaps have become the best."
     )
+
+
+def audited_trials(trials: Iterable[FrozenTrial]) -> list[tuple[FrozenTrial, Decision]]:
+    """Give the trials that were let finish to check a forecast, each with its decision."""
+    return [
+        (trial, decision)
+        for trial in trials
+        if (decision := read_decision(trial)) is not None and decision.audit
+    ]
 
 
 def _audited(trials: Sequence[FrozenTrial], audit: AuditReport) -> tuple[str, tuple[str, ...]]:
     wrong = {false.number for false in audit.false_prunes}
-    audited = [trial for trial in trials if (d := read_decision(trial)) is not None and d.audit]
+    audited = audited_trials(trials)
     if not audited:
         return "No trial was let finish to check a forecast.", ()
     text = (
-        f"{_n(len(audited), 'trial')} would have been pruned, and was let finish to check the "
+        f"{count(len(audited), 'trial')} would have been pruned, and was let finish to check the "
         if len(audited) == 1
         else f"{len(audited):,} trials would have been pruned, and were let finish to check the "
     )
-    text += f"forecasts, which took {_n(audit.audit_steps, 'step')}."
+    text += f"forecasts, which took {count(audit.audit_steps, 'step')}."
     # What went wrong first, then the latest.
-    order = sorted(audited, key=lambda trial: (trial.number not in wrong, -trial.number))
-    items = [_audited_trial(trial, trial.number in wrong) for trial in order[:_MAX_LISTED]]
-    if len(order) > _MAX_LISTED:
-        items.append(f"And {len(order) - _MAX_LISTED:,} more.")
-    return text, tuple(items)
+    audited.sort(key=lambda pair: (pair[0].number not in wrong, -pair[0].number))
+    items = []
+    for trial, decision in audited[:_MAX_LISTED]:
+        item = f"Trial {trial.number}: at step {decision.step}"
+        if decision.predicted_value is not None:
+            item += f" predicted to end at {decision.predicted_value:.4g}"
+        if decision.predicted_std is not None:
+            item += f" ± {decision.predicted_std:.2g}"
+        value = finite(trial.value)
+        item += f", {_STATES[trial.state]}" if value is None else f", ended at {value:.4g}"
+        items.append(f"{item}, and became the best." if trial.number in wrong else f"{item}.")
+    return text, (*items, *_more(len(audited)))
 
 
-def _audited_trial(trial: FrozenTrial, became_best: bool) -> str:
-    decision = read_decision(trial)
-    assert decision is not None
-    text = f"Trial {trial.number}: at step {decision.step}"
-    if decision.predicted_value is not None:
-        text += f" predicted to end at {decision.predicted_value:.4g}"
-    if decision.predicted_std is not None:
-        text += f" ± {decision.predicted_std:.2g}"
-    value = finite(trial.value)
-    if value is not None:
-        text += f", ended at {value:.4g}"
-    else:
-        text += f", {_STATES[trial.state]}"
-    return f"{text}, and became the best." if became_best else f"{text}."
-
-
-def _n(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+def _more(n: int) -> tuple[str, ...]:
+    return (f"And {n - _MAX_LISTED:,} more.",) if n > _MAX_LISTED else ()

@@ -10,9 +10,9 @@ from typing import Any
 from optuna_perfpred._redact import Redactor
 from optuna_perfpred._storage_arguments import add_storage_arguments
 from optuna_perfpred._storage_arguments import read_storage_arguments
+from optuna_perfpred._storage_arguments import STORAGE_VARIABLE
 from optuna_perfpred.distributed import _exit_codes
 from optuna_perfpred.distributed._devices import find_devices
-from optuna_perfpred.distributed._hide_url import STORAGE_VARIABLE
 from optuna_perfpred.distributed._log import worker_log
 from optuna_perfpred.distributed._storage import is_sqlite
 from optuna_perfpred.distributed._supervisor import stop_with_supervisor

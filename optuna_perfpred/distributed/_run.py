@@ -16,6 +16,7 @@ from optuna_perfpred.distributed import _exit_codes
 from optuna_perfpred.distributed._patient_storage import is_storage_error
 from optuna_perfpred.distributed._patient_storage import PatientStorage
 from optuna_perfpred.distributed._retry import retried
+from optuna_perfpred.history import continued_number
 
 
 if TYPE_CHECKING:
@@ -180,7 +181,9 @@ class WorkerRun:
             return True
         if max_trials is None:
             return False
-        return len(self._study.get_trials(deepcopy=False, states=_FINISHED)) >= max_trials
+        finished = self._study.get_trials(deepcopy=False, states=_FINISHED)
+        # One that goes on with a stopped trial is no other trial.
+        return sum(continued_number(trial) is None for trial in finished) >= max_trials
 
     def _wait_after_refusal(self, error: Exception) -> int | None:
         """Wait before another trial is asked for; give the exit code after many vain attempts."""

@@ -67,8 +67,9 @@ def run_worker(
         n_trials:
             How many trials this worker starts. If :obj:`None`, it is not limited.
         max_trials:
-            The worker stops once the study has so many completed and pruned trials. Those that
-            other workers then run are finished, so that there may be more, by one a worker.
+            The worker stops once the study has so many completed and pruned trials, one that goes
+            on with a stopped one counted once. Those that other workers then run are finished, so
+            that there may be more, by one a worker.
         timeout:
             No trial is started after so many seconds.
         config:

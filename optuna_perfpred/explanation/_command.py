@@ -3,9 +3,8 @@ from __future__ import annotations
 from typing import Any
 from typing import TYPE_CHECKING
 
-from optuna_perfpred._storage_arguments import add_storage_arguments
-from optuna_perfpred._storage_arguments import read_storage_arguments
-from optuna_perfpred._storages import open_study
+from optuna_perfpred._storage_arguments import add_study_arguments
+from optuna_perfpred._storage_arguments import read_study_arguments
 from optuna_perfpred.explanation._explain import explain
 
 
@@ -13,7 +12,6 @@ if TYPE_CHECKING:
     import argparse
 
 
-_STORAGE = "URL of a database or of Redis, or the path of a journal file"
 _DESCRIPTION = """\
 Tell why a trial was stopped or went on: the forecast, the best value then, what in its curve and
 its parameters drove the forecast, and how the nearest finished trials ended.
@@ -25,13 +23,10 @@ def add_explain_command(commands: Any) -> None:
     command = commands.add_parser(
         "explain", help="tell why a trial was stopped or went on", description=_DESCRIPTION
     )
-    add_storage_arguments(command, _STORAGE)
-    command.add_argument(
-        "--study-name", metavar="NAME", help="not needed if the storage holds only one study"
-    )
+    add_study_arguments(command)
     command.add_argument("number", type=int, metavar="NUMBER", help="the trial's number")
     command.set_defaults(run=_run)
 
 
 def _run(args: argparse.Namespace) -> None:
-    print(explain(open_study(read_storage_arguments(args), args.study_name), args.number))
+    print(explain(read_study_arguments(args), args.number))

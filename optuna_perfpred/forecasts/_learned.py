@@ -188,6 +188,13 @@ class Learned:
         return rows
 
     @property
+    def end_alike(self) -> bool:
+        """Whether the trials are all as long and return their last report."""
+        return self.returned.returned is Returned.LAST and bool(
+            self.completed.share_going_on[-2] == 1.0
+        )
+
+    @property
     def of_best(self) -> bool:
         """Whether a curve is read as its best value so far."""
         return self.returned.of_best

@@ -222,19 +222,33 @@ class BoostedTrees:
         return log_odds
 
     def _walk(self, rows: Floats) -> Places:
-        """Give the leaves that rows end in, level by level. Shape: ``(n, n_trees)``."""
-        trees = np.arange(len(self.feature))
-        row = np.arange(len(rows))[:, np.newaxis]
-        node = np.zeros((len(rows), len(trees)), dtype=np.intp)
+        """Give the leaves that rows end in, level by level. Shape: ``(n, n_trees)``.
+
+        The nodes of all trees are numbered through, and pairs of a row and a tree that have come
+        to a leaf are left alone: most leaves are far above the deepest.
+        """
+        n_trees, n_nodes = self.feature.shape
+        root = n_nodes * np.arange(n_trees, dtype=np.int32)
+        feature = self.feature.ravel().astype(np.int32)
+        threshold, missing_left = self.threshold.ravel(), self.missing_left.ravel()
+        left, right = ((root[:, np.newaxis] + c).ravel() for c in (self.left, self.right))
+        is_leaf = left == np.arange(left.size)
+        children = np.column_stack([right, left]).ravel()
+        values = np.ascontiguousarray(rows).ravel()
+        missing = np.isnan(values)
+        first = np.repeat(rows.shape[1] * np.arange(len(rows), dtype=np.int32), n_trees)
+        node = np.tile(root, len(rows))
+        going_on = np.flatnonzero(~is_leaf.take(node))
         for _ in range(int(self.depth)):
-            asked = rows[row, self.feature[trees, node]]
-            goes_left = np.where(
-                np.isnan(asked),
-                self.missing_left[trees, node],
-                asked <= self.threshold[trees, node],
-            )
-            node = np.where(goes_left, self.left[trees, node], self.right[trees, node])
-        return node
+            at = node.take(going_on)
+            asked = first.take(going_on) + feature.take(at)
+            goes_left = values.take(asked) <= threshold.take(at)
+            goes_left |= missing.take(asked) & missing_left.take(at)
+            at = children.take(2 * at + goes_left)
+            node[going_on] = at
+            going_on = going_on[~is_leaf.take(at)]
+        leaves: Places = (node.reshape(-1, n_trees) - root).astype(np.intp)
+        return leaves
 
     @functools.cached_property
     def _splits(self) -> _Splits | None:

@@ -31,6 +31,7 @@ from optuna_perfpred.nas._cells import SameConvolution
 from optuna_perfpred.nas._cells import Zero
 from optuna_perfpred.nas._conv_net import ConvNetSpace
 from optuna_perfpred.nas._conv_net import ConvNetState
+from optuna_perfpred.nas._cost import Cost
 from optuna_perfpred.nas._layers import Convolution
 from optuna_perfpred.nas._layers import Dropout
 from optuna_perfpred.nas._layers import Embedding
@@ -44,7 +45,6 @@ from optuna_perfpred.nas._layers import Pooling
 from optuna_perfpred.nas._layers import Softmax
 from optuna_perfpred.nas._recurrent import RecurrentSpace
 from optuna_perfpred.nas._recurrent import RecurrentState
-from optuna_perfpred.nas._space import Cost
 from optuna_perfpred.nas._space import LayerSpace
 
 

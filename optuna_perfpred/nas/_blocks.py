@@ -10,6 +10,7 @@ import math
 from typing import ClassVar
 from typing import TYPE_CHECKING
 
+from optuna_perfpred.nas._layers import Filters
 from optuna_perfpred.nas._layers import image_shape
 from optuna_perfpred.nas._layers import PositiveLayer
 from optuna_perfpred.nas._layers import Shape
@@ -58,35 +59,11 @@ class LayerNormalization(PositiveLayer):
 
 
 @dataclass(frozen=True)
-class _Convolutional(PositiveLayer):
-    filters: int
-    size: int = 3
-    stride: int = 1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.size % 2 == 0:
-            raise ValueError(f"The filter size of a convolution must be odd, but got {self}.")
-
-    def output_shape(self, input_shape: Shape) -> Shape:
-        _, height, width = image_shape(self, input_shape)
-        return self.filters, -(-height // self.stride), -(-width // self.stride)
-
-
-@dataclass(frozen=True)
-class Stem(_Convolutional):
-    """A convolution and batch normalisation.
-
-    Args:
-        filters:
-            Number of filters.
-        size:
-            Height and width of a filter, odd.
-        stride:
-            The stride.
-    """
+class Stem(Filters):
+    """A convolution and batch normalisation; arguments as of :class:`Convolution`."""
 
     code: ClassVar[str] = "S"
+    size: int = 3
 
     def num_weights(self, input_shape: Shape) -> int:
         channels = image_shape(self, input_shape)[0]
@@ -95,24 +72,15 @@ class Stem(_Convolutional):
     def build(self, input_shape: Shape, *, bias: bool) -> nn.Module:
         from torch import nn
 
-        convolution = nn.Conv2d(
-            input_shape[0], self.filters, self.size, self.stride, self.size // 2, bias=bias
-        )
-        return nn.Sequential(convolution, nn.BatchNorm2d(self.filters))
+        from optuna_perfpred.nas._modules import convolution
+
+        layers = convolution(input_shape[0], self.filters, self.size, self.stride, bias=bias)
+        return nn.Sequential(*layers)
 
 
 @dataclass(frozen=True)
 class ConvolutionBlock(Stem):
-    """A convolution, batch normalisation and a ReLU.
-
-    Args:
-        filters:
-            Number of filters.
-        size:
-            Height and width of a filter, odd.
-        stride:
-            The stride.
-    """
+    """A convolution, batch normalisation and a ReLU; arguments as of :class:`Convolution`."""
 
     code: ClassVar[str] = "CB"
 
@@ -123,21 +91,15 @@ class ConvolutionBlock(Stem):
 
 
 @dataclass(frozen=True)
-class SeparableConvolution(_Convolutional):
+class SeparableConvolution(Filters):
     """A depthwise and a pointwise convolution, each with normalisation and ReLU.
 
-    As in MobileNet (Howard et al., 2017).
-
-    Args:
-        filters:
-            Number of pointwise filters.
-        size:
-            Height and width of a depthwise filter, odd.
-        stride:
-            The stride of the depthwise convolution.
+    As in MobileNet (Howard et al., 2017). The size and the stride are those of the depthwise
+    convolution.
     """
 
     code: ClassVar[str] = "SC"
+    size: int = 3
 
     def num_weights(self, input_shape: Shape) -> int:
         channels = image_shape(self, input_shape)[0]
@@ -146,44 +108,31 @@ class SeparableConvolution(_Convolutional):
     def build(self, input_shape: Shape, *, bias: bool) -> nn.Module:
         from torch import nn
 
-        channels = input_shape[0]
+        from optuna_perfpred.nas._modules import convolution
+
+        n = input_shape[0]
         return nn.Sequential(
-            nn.Conv2d(
-                channels,
-                channels,
-                self.size,
-                self.stride,
-                self.size // 2,
-                groups=channels,
-                bias=bias,
-            ),
-            nn.BatchNorm2d(channels),
+            *convolution(n, n, self.size, self.stride, groups=n, bias=bias),
             nn.ReLU(),
-            nn.Conv2d(channels, self.filters, 1, bias=bias),
-            nn.BatchNorm2d(self.filters),
+            *convolution(n, self.filters, bias=bias),
             nn.ReLU(),
         )
 
 
 @dataclass(frozen=True)
-class InvertedBottleneck(_Convolutional):
+class InvertedBottleneck(Filters):
     """The block of MobileNetV2 (Sandler et al., 2018).
 
     Widened by a pointwise convolution, filtered by a depthwise one, made narrow again; with a
-    skip where the shape stays.
+    skip where the shape stays. The size and the stride are those of the depthwise convolution.
 
     Args:
-        filters:
-            Number of filters of the last convolution.
-        size:
-            Height and width of a depthwise filter, odd.
-        stride:
-            The stride of the depthwise convolution.
         expansion:
             How many times wider it is inside than what it is given.
     """
 
     code: ClassVar[str] = "IB"
+    size: int = 3
     expansion: int = 4
 
     def num_weights(self, input_shape: Shape) -> int:
@@ -201,42 +150,30 @@ class InvertedBottleneck(_Convolutional):
     def build(self, input_shape: Shape, *, bias: bool) -> nn.Module:
         from torch import nn
 
+        from optuna_perfpred.nas._modules import convolution
         from optuna_perfpred.nas._modules import Skip
 
-        channels = input_shape[0]
-        inside = self.expansion * channels
+        inside = self.expansion * input_shape[0]
         body = nn.Sequential(
-            nn.Conv2d(channels, inside, 1, bias=bias),
-            nn.BatchNorm2d(inside),
+            *convolution(input_shape[0], inside, bias=bias),
             nn.ReLU6(),
-            nn.Conv2d(
-                inside, inside, self.size, self.stride, self.size // 2, groups=inside, bias=bias
-            ),
-            nn.BatchNorm2d(inside),
+            *convolution(inside, inside, self.size, self.stride, groups=inside, bias=bias),
             nn.ReLU6(),
-            nn.Conv2d(inside, self.filters, 1, bias=bias),
-            nn.BatchNorm2d(self.filters),
+            *convolution(inside, self.filters, bias=bias),
         )
         return Skip(body) if self.output_shape(input_shape) == input_shape else body
 
 
 @dataclass(frozen=True)
-class ResidualBlock(_Convolutional):
+class ResidualBlock(Filters):
     """Two times a ReLU, a convolution and batch normalisation, and a skip (He et al., 2016).
 
     Where the shape changes, the skip is average pooling and a pointwise convolution, as in
-    NAS-Bench-201.
-
-    Args:
-        filters:
-            Number of filters of both convolutions.
-        size:
-            Height and width of a filter, odd.
-        stride:
-            The stride of the first convolution.
+    NAS-Bench-201. The stride is that of the first convolution.
     """
 
     code: ClassVar[str] = "RB"
+    size: int = 3
 
     def num_weights(self, input_shape: Shape) -> int:
         channels = image_shape(self, input_shape)[0]
@@ -246,22 +183,22 @@ class ResidualBlock(_Convolutional):
     def build(self, input_shape: Shape, *, bias: bool) -> nn.Module:
         from torch import nn
 
+        from optuna_perfpred.nas._modules import convolution
         from optuna_perfpred.nas._modules import Skip
 
         channels = input_shape[0]
-        layers: list[nn.Module] = []
-        for given, stride in ((channels, self.stride), (self.filters, 1)):
-            layers += [
-                nn.ReLU(),
-                nn.Conv2d(given, self.filters, self.size, stride, self.size // 2, bias=bias),
-                nn.BatchNorm2d(self.filters),
-            ]
+        body = nn.Sequential(
+            nn.ReLU(),
+            *convolution(channels, self.filters, self.size, self.stride, bias=bias),
+            nn.ReLU(),
+            *convolution(self.filters, self.filters, self.size, bias=bias),
+        )
         shortcut: list[nn.Module] = []
         if self.stride > 1:
             shortcut.append(nn.AvgPool2d(self.stride, ceil_mode=True))
         if self._num_weights_of_skip(input_shape):
             shortcut.append(nn.Conv2d(channels, self.filters, 1, bias=bias))
-        return Skip(nn.Sequential(*layers), nn.Sequential(*shortcut))
+        return Skip(body, nn.Sequential(*shortcut))
 
     def _num_weights_of_skip(self, input_shape: Shape) -> int:
         changes = self.output_shape(input_shape) != input_shape
@@ -280,13 +217,9 @@ class AveragePooling(PositiveLayer):
     """
 
     code: ClassVar[str] = "AP"
+    odd: ClassVar[tuple[str, ...]] = ("size",)
     size: int
     stride: int = 1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.size % 2 == 0:
-            raise ValueError(f"The window of a padded pooling must be odd, but got {self}.")
 
     def output_shape(self, input_shape: Shape) -> Shape:
         channels, height, width = image_shape(self, input_shape)
@@ -331,17 +264,14 @@ class Linear(PositiveLayer):
         return (self.units,) if len(input_shape) == 3 else (*input_shape[:-1], self.units)
 
     def num_weights(self, input_shape: Shape) -> int:
-        return self._num_inputs(input_shape) * self.units
+        inputs = math.prod(input_shape) if len(input_shape) == 3 else input_shape[-1]
+        return inputs * self.units
 
     def build(self, input_shape: Shape, *, bias: bool) -> nn.Module:
         from torch import nn
 
-        linear = nn.Linear(self._num_inputs(input_shape), self.units, bias=bias)
+        linear = nn.Linear(self.num_weights(input_shape) // self.units, self.units, bias=bias)
         return nn.Sequential(nn.Flatten(), linear) if len(input_shape) == 3 else linear
-
-    @staticmethod
-    def _num_inputs(input_shape: Shape) -> int:
-        return math.prod(input_shape) if len(input_shape) == 3 else input_shape[-1]
 
 
 @dataclass(frozen=True)

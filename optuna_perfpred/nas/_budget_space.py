@@ -6,7 +6,7 @@ from typing import NamedTuple
 from typing import TYPE_CHECKING
 
 from optuna_perfpred.nas._checks import check_integer
-from optuna_perfpred.nas._space import Cost
+from optuna_perfpred.nas._cost import Cost
 from optuna_perfpred.nas._space import LayerSpace
 
 

@@ -14,12 +14,12 @@ from optuna_perfpred.nas._blocks import ResidualBlock
 from optuna_perfpred.nas._blocks import Stem
 from optuna_perfpred.nas._checks import check_integer
 from optuna_perfpred.nas._checks import check_integers
+from optuna_perfpred.nas._cost import Cost
 from optuna_perfpred.nas._layers import image_shape
 from optuna_perfpred.nas._layers import Layer
 from optuna_perfpred.nas._layers import PositiveLayer
 from optuna_perfpred.nas._layers import Shape
 from optuna_perfpred.nas._layers import split_notation
-from optuna_perfpred.nas._space import Cost
 from optuna_perfpred.nas._space import LayerSpace
 
 
@@ -69,12 +69,8 @@ class SameConvolution(PositiveLayer):
     """
 
     code: ClassVar[str] = "conv"
+    odd: ClassVar[tuple[str, ...]] = ("size",)
     size: int
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.size % 2 == 0:
-            raise ValueError(f"The filter size of a convolution must be odd, but got {self}.")
 
     def output_shape(self, input_shape: Shape) -> Shape:
         return image_shape(self, input_shape)
@@ -86,12 +82,10 @@ class SameConvolution(PositiveLayer):
     def build(self, input_shape: Shape, *, bias: bool) -> nn.Module:
         from torch import nn
 
+        from optuna_perfpred.nas._modules import convolution
+
         channels = input_shape[0]
-        return nn.Sequential(
-            nn.ReLU(),
-            nn.Conv2d(channels, channels, self.size, padding=self.size // 2, bias=bias),
-            nn.BatchNorm2d(channels),
-        )
+        return nn.Sequential(nn.ReLU(), *convolution(channels, channels, self.size, bias=bias))
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from itertools import product
 from typing import NamedTuple
 from typing import TYPE_CHECKING
 
 from optuna_perfpred.nas._checks import check_integer
 from optuna_perfpred.nas._checks import check_integers
+from optuna_perfpred.nas._cost import Cost
 from optuna_perfpred.nas._layers import Convolution
 from optuna_perfpred.nas._layers import Dropout
 from optuna_perfpred.nas._layers import FullyConnected
@@ -12,7 +14,6 @@ from optuna_perfpred.nas._layers import GlobalAveragePooling
 from optuna_perfpred.nas._layers import Layer
 from optuna_perfpred.nas._layers import Pooling
 from optuna_perfpred.nas._layers import Softmax
-from optuna_perfpred.nas._space import Cost
 from optuna_perfpred.nas._space import LayerSpace
 
 
@@ -144,7 +145,7 @@ class ConvNetSpace(LayerSpace[ConvNetState]):
         self.vocabulary = (
             *(
                 Convolution(*arguments)
-                for arguments in _product(self._filters, self._filter_sizes, self._strides)
+                for arguments in product(self._filters, self._filter_sizes, self._strides)
             ),
             *(Pooling(*pair) for pair in self._poolings),
             *(FullyConnected(units) for units in self._fully_connected),
@@ -297,9 +298,3 @@ class ConvNetSpace(LayerSpace[ConvNetState]):
 
 def _size(state: ConvNetState) -> int:
     return min(state.shape[1:], default=1)
-
-
-def _product(
-    filters: tuple[int, ...], sizes: tuple[int, ...], strides: tuple[int, ...]
-) -> list[tuple[int, int, int]]:
-    return [(f, size, stride) for f in filters for size in sizes for stride in strides]

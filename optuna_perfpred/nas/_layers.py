@@ -103,15 +103,48 @@ class Layer(abc.ABC):
 
 @dataclass(frozen=True)
 class PositiveLayer(Layer):
-    """A layer whose arguments are positive numbers."""
+    """A layer whose arguments are positive numbers.
+
+    Attributes:
+        odd:
+            The arguments that must be odd, as the sizes of padded windows.
+    """
+
+    odd: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         if any(getattr(self, field.name) < 1 for field in fields(self)):
             raise ValueError(f"The arguments of a layer must be positive, but got {self}.")
+        for name in self.odd:
+            if getattr(self, name) % 2 == 0:
+                raise ValueError(f"The {name} of a padded window must be odd, but got {self}.")
 
 
 @dataclass(frozen=True)
-class Convolution(PositiveLayer):
+class Filters(PositiveLayer):
+    """A layer of filters, padded so that stride 1 keeps the size.
+
+    Args:
+        filters:
+            Number of filters, of the last convolution if there are several.
+        size:
+            Height and width of a filter, odd.
+        stride:
+            The stride, of the first convolution with such filters if there are several.
+    """
+
+    odd: ClassVar[tuple[str, ...]] = ("size",)
+    filters: int
+    size: int
+    stride: int = 1
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        _, height, width = image_shape(self, input_shape)
+        return self.filters, -(-height // self.stride), -(-width // self.stride)
+
+
+@dataclass(frozen=True)
+class Convolution(Filters):
     """A convolution, padded so that stride 1 keeps the size, followed by a ReLU.
 
     Args:
@@ -124,18 +157,6 @@ class Convolution(PositiveLayer):
     """
 
     code: ClassVar[str] = "C"
-    filters: int
-    size: int
-    stride: int = 1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.size % 2 == 0:
-            raise ValueError(f"The filter size of a convolution must be odd, but got {self}.")
-
-    def output_shape(self, input_shape: Shape) -> Shape:
-        _, height, width = image_shape(self, input_shape)
-        return self.filters, -(-height // self.stride), -(-width // self.stride)
 
     def num_weights(self, input_shape: Shape) -> int:
         return image_shape(self, input_shape)[0] * self.filters * self.size**2

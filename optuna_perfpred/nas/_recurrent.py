@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING
 
 from optuna_perfpred.nas._checks import check_integer
 from optuna_perfpred.nas._checks import check_integers
+from optuna_perfpred.nas._cost import Cost
 from optuna_perfpred.nas._layers import Embedding
 from optuna_perfpred.nas._layers import GRU
 from optuna_perfpred.nas._layers import Layer
 from optuna_perfpred.nas._layers import LSTM
 from optuna_perfpred.nas._layers import Softmax
-from optuna_perfpred.nas._space import Cost
 from optuna_perfpred.nas._space import LayerSpace
 
 

@@ -6,6 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from optuna.samplers import BruteForceSampler
+from optuna.samplers import GridSampler
+from optuna.samplers import PartialFixedSampler
+from optuna.samplers import QMCSampler
+from optuna.samplers import RandomSampler
 from sklearn.base import clone
 
 from optuna_perfpred.forecasts import BestTrials
@@ -30,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from collections.abc import Sequence
 
+    from optuna.samplers import BaseSampler
     from optuna.trial import FrozenTrial
 
     from optuna_perfpred._arrays import Floats
@@ -46,9 +52,12 @@ if TYPE_CHECKING:
 # of a new trial's in a long study, that at which stopped ones go on,
 _LEAST_RATIO = 1.0
 # and less than half of that until this many trials have finished: what one or two teach is
-# unsure. Ten find more with TPE (`benchmarks/in_loop.py`); with thirty, the slow trials among
-# short ones are not all lost, and the best trial is kept more often in studies of unknown kinds.
+# unsure. Where trials are proposed at random, end after different lengths or return their best
+# report, the trial that is stopped is lost, and slow ones among short ones all are.
 _N_CAREFUL = 30
+# A sampler that learns comes back to what was promising, and finds more the earlier it has
+# trials to learn from (`benchmarks/in_loop.py`).
+_N_CAREFUL_WHERE_SAMPLER_LEARNS = 5
 # Beside trials that began together, of which none is complete: multiples of an average trial's
 # chance to be the best of them. How long a full training is, is not known then. At half, eight
 # workers lose more than they save.
@@ -68,6 +77,8 @@ class RuleForecaster:
         least_ratio:
             Without a confidence, the multiple of a new trial's chance below which a trial is
             stopped, however many have finished.
+        sampler:
+            The sampler of the study, or :obj:`None` to be as careful as with one at random.
         uses_peers:
             Whether to decide before the first trial is complete.
         earlier:
@@ -87,6 +98,7 @@ class RuleForecaster:
         *,
         confidence: float | None = None,
         least_ratio: float | None = None,
+        sampler: BaseSampler | None = None,
         uses_peers: bool = False,
         earlier: EarlierStudies | None = None,
         warn: Callable[[str], None] | None = None,
@@ -95,6 +107,7 @@ class RuleForecaster:
         self._settings = settings
         self._odds = None if confidence is None else (1.0 - confidence) / confidence
         self._given_ratio = least_ratio
+        self._sampler_learns = sampler is not None and _learns(sampler)
         self._uses_peers = uses_peers
 
     def assess(
@@ -154,7 +167,9 @@ class RuleForecaster:
         if self._given_ratio is not None:
             return self._given_ratio * improvement
         n = (forecasts.n_finished + 1) * improvement
-        return _LEAST_RATIO * improvement * n / (n + _N_CAREFUL)
+        is_bold = self._sampler_learns and forecasts.inputs.learned.end_alike
+        n_careful = _N_CAREFUL_WHERE_SAMPLER_LEARNS if is_bold else _N_CAREFUL
+        return _LEAST_RATIO * improvement * n / (n + n_careful)
 
     def _among_peers(self, curve: Curve, others: Sequence[Curve]) -> Assessment | None:
         peers = self.forecast.among_peers(curve, others)
@@ -178,6 +193,16 @@ class RuleForecaster:
 def _share(relative_chance: float) -> float:
     """Give the probability that this trial, and not a new one, gives the next best value."""
     return relative_chance / (1.0 + relative_chance)
+
+
+# Optuna's samplers that propose the same whatever trials have shown.
+_SAMPLERS_THAT_DO_NOT_LEARN = (BruteForceSampler, GridSampler, QMCSampler, RandomSampler)
+
+
+def _learns(sampler: BaseSampler) -> bool:
+    if isinstance(sampler, PartialFixedSampler):
+        sampler = sampler._base_sampler
+    return not isinstance(sampler, _SAMPLERS_THAT_DO_NOT_LEARN)
 
 
 @dataclass(frozen=True, eq=False)

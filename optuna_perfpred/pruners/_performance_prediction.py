@@ -57,7 +57,9 @@ class PerformancePredictionPruner(ForecastingPruner):
     curve and the parameters, which are fitted as trials are completed. A trial is pruned if the
     steps it still has to train are better spent on new trials: if, per step, its chance to become
     the best is less than a fraction of a new trial's, a small one as long as few trials have
-    finished, a larger one where the sampler's proposals have become better. Where several workers
+    finished, a larger one where the sampler's proposals have become better. It is less careful
+    from the start with a sampler that learns, if trials are all as long and return their last
+    report: such a sampler comes back to what was promising. Where several workers
     begin together, the worst of their trials are stopped before the first one is complete.
 
     What the objective returns is learned from the completed trials. If it is the best report, as
@@ -78,8 +80,9 @@ class PerformancePredictionPruner(ForecastingPruner):
     It suits every single-objective study: either direction, any storage, any parameters, also
     conditional ones, and curves with different, irregular or missing steps. It never prunes
     before it can forecast, never raises into an objective (what fails is warned of once), and
-    takes the same decision in every process that reads the same storage. Where reading is slow
-    and steps are short, it reads once in several steps, which costs a tenth of the time at most.
+    takes the same decision in every process that reads the same storage with the same sampler.
+    Where reading is slow and steps are short, it reads once in several steps, which costs a tenth
+    of the time at most.
 
     On a trial that it prunes, it leaves the user attributes ``perfpred:predicted_value``,
     ``perfpred:predicted_std``, ``perfpred:probability_of_beating_best``, ``perfpred:step`` and
@@ -403,6 +406,7 @@ class PerformancePredictionPruner(ForecastingPruner):
                 settings,
                 confidence=self._confidence,
                 least_ratio=self._least_ratio,
+                sampler=study.sampler,
                 uses_peers=self._uses_peers,
                 warn=self._warn_once,
             )

@@ -62,7 +62,12 @@ class ArchitectureSampler(BaseSampler):
       workers on any number of hosts need not talk to each other, and one that restarts proposes
       the same as before, bit for bit. Running trials count as if they had ended as foreseen: who
       asks at the same time is sent elsewhere.
-    * With several objectives each proposal is for another trade-off between them.
+    * The best of many values is one that was lucky. So, from 80 values on, a network is proposed
+      again where another value of it is worth more to the choice of the best one than a new
+      network's. :meth:`best_architecture` makes that choice. Once two networks have given the
+      same value twice, and none another one, only new ones are proposed.
+    * With several objectives each proposal is for another trade-off between them, and always a
+      new network.
 
     Example:
 

@@ -47,6 +47,7 @@ class Points:
         ends = np.cumsum([len(t.bounds) for t in self._transforms.values()], dtype=int).tolist()
         self._columns = [slice(a, b) for a, b in zip([0, *ends], ends, strict=False)]
         self.n_columns = ends[-1] if ends else 0
+        self.is_any_fixed = bool(fixed)
         self._fixed = fixed
         self._rng = rng
 
@@ -95,6 +96,12 @@ class Points:
             is_choice = isinstance(distribution, CategoricalDistribution)
             mutated[changes, columns] = (drawn if is_choice else moved)[changes, columns]
         return self._fix(mutated)
+
+    def chosen(self, params: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Give the parameters of the space; :obj:`None` if one is missing or out of range."""
+        if all(n in params and _contains(d, params[n]) for n, d in self._search_space.items()):
+            return {name: params[name] for name in self._search_space}
+        return None
 
     def params(self, point: Floats) -> dict[str, Any]:
         """Give a point as parameters."""

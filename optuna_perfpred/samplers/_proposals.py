@@ -46,6 +46,14 @@ _MOST_CHANGES = 2
 # is expected, some where the least is known, and workers that ask at once at different places.
 _MOST_OPTIMISM = 3.0
 
+# Trainings differ by chance, so that of many networks the one with the best value is a lucky one.
+# With so many values the model may rather have a network trained again than another one, unless
+# so many gave what they gave before, and none gave anything else: then there is no luck.
+_N_BEFORE_AGAIN = 80
+_N_EQUAL = 2
+# One step ahead, what another network teaches of those like it is worth nothing: it counts twice.
+_WORTH_OF_NEW = 2.0
+
 # Below all normal scores that occur.
 _WORST = -6.0
 
@@ -128,7 +136,7 @@ class Proposer:
             observations:
                 What is known, at least one of which has values.
         """
-        _, rows, targets, choosing = self._learn(observations)
+        learned, rows, targets, choosing = self._learn(observations)
         pending = [observation for observation in observations if observation.values is None]
         known = self._candidates(observations)
         self._seen = set(_keys(known.networks, known.points))
@@ -141,7 +149,9 @@ class Proposer:
             targets = np.concatenate([targets, foreseen])
             self._fit(rows, targets, choosing)
         self._optimism = _MOST_OPTIMISM * self._numpy_rng.uniform()
-        return self._search(rows, targets)
+        proposal = self._search(rows, targets)
+        again = self._again(learned, pending, targets, proposal)
+        return proposal if again is None else again
 
     def best(self, observations: Sequence[Observation]) -> Observation:
         """Give what a model of the values deems best of what was tried.
@@ -185,6 +195,51 @@ class Proposer:
                 candidates = _join(candidates, nearby)
                 scores = np.concatenate([scores, self._scores(nearby)])
         return self._proposal(candidates, int(np.argmax(scores)))
+
+    def _again(
+        self,
+        learned: Sequence[Observation],
+        pending: Sequence[Observation],
+        targets: Floats,
+        proposal: Proposal,
+    ) -> Proposal | None:
+        """What has a value and is worth another one more than the proposal is worth its first.
+
+        Worth is the knowledge gradient (Frazier et al. 2008, "A knowledge-gradient policy for
+        sequential information collection"): how much better a choice among all that is known
+        is expected to be with one more value.
+        """
+        has_begun = self._prefix or self._points.is_any_fixed
+        if has_begun or len(learned) < _N_BEFORE_AGAIN or len(learned[0].values or ()) > 1:
+            return None
+        keys, running = (
+            _keys(rows.networks, rows.points) for rows in map(self._candidates, (learned, pending))
+        )
+        values: dict[tuple[Network, bytes], list[tuple[float, ...] | None]] = {}
+        known: dict[tuple[Network, bytes], Proposal] = {}
+        is_violated = np.any(targets[: len(learned), 1:] > 0.0, axis=1)
+        for key, observation, violated in zip(keys, learned, is_violated, strict=True):
+            values.setdefault(key, []).append(observation.values)
+            params = self._points.chosen(observation.params)
+            if params is not None and not violated and key not in running:
+                known[key] = Proposal(observation.network, params)
+        has_luck = len(learned) - len(values) < _N_EQUAL or any(
+            len(set(of_one)) > 1 for of_one in values.values()
+        )
+        if not known or not has_luck:
+            return None
+        choices = [*known.values(), proposal]
+        points = self._points.read([choice.params for choice in choices])
+        described = self._describe(Candidates([choice.network for choice in choices], points))
+        means, deviations = (column[:, 0] for column in self._model.predict(described))
+        steps = deviations**2 / np.sqrt(deviations**2 + self._model.noise)
+        best = int(np.argmax(means))
+        others = np.where(np.arange(len(means)) == best, np.delete(means, best).max(), means[best])
+        z = -np.abs(means - others) / steps
+        worth = steps * (norm.pdf(z) + z * norm.cdf(z))
+        worth[-1] *= _WORTH_OF_NEW
+        chosen = int(np.argmax(worth))
+        return None if chosen == len(known) else choices[chosen]
 
     def _fit(self, rows: Candidates, targets: Floats, choosing: npt.NDArray[np.intp]) -> None:
         deviations = self._features.describe(rows.networks, self._length)[-1].std(axis=0)

@@ -17,8 +17,6 @@ from optuna_perfpred.history import PerStudy
 from optuna_perfpred.nas import Architecture
 from optuna_perfpred.pruners._assessment import PREDICTED_VALUE
 from optuna_perfpred.samplers._epsilon_schedule import EpsilonSchedule
-from optuna_perfpred.samplers._known import find_known
-from optuna_perfpred.samplers._known import REUSED
 from optuna_perfpred.samplers._q_learner import QLearner
 from optuna_perfpred.samplers._q_table import QTable
 
@@ -35,6 +33,9 @@ if TYPE_CHECKING:
     from optuna_perfpred.nas import Layer
     from optuna_perfpred.nas import LayerSpace
 
+
+REUSED = "perfpred:reused_trial"
+"""User attribute of a trial that was not trained: the number of the one whose value it has."""
 
 _DEFAULT_N_TRIALS = 200
 
@@ -244,7 +245,7 @@ class QLearningSampler(BaseSampler):
         """
         if not self._reuse_known:
             return None
-        known = find_known(trial.study, str(architecture))
+        known = _find_known(trial.study, str(architecture))
         if known is None:
             return None
         trial.set_user_attr(REUSED, known.number)
@@ -366,3 +367,14 @@ class QLearningSampler(BaseSampler):
             best = max(values)
             legal = tuple(la for la, value in zip(legal, values, strict=True) if value == best)
         return legal[self._rng.rng.randint(len(legal))]
+
+
+def _find_known(study: Study, notation: str) -> FrozenTrial | None:
+    """Find the first completed trial that trained an architecture, else the first pruned one."""
+    states = TrialState.COMPLETE, TrialState.PRUNED
+    trained = [
+        trial
+        for trial in study.get_trials(deepcopy=False, states=states)
+        if trial.user_attrs.get("architecture") == notation and REUSED not in trial.user_attrs
+    ]
+    return min(trained, key=lambda trial: trial.state != TrialState.COMPLETE, default=None)

@@ -58,6 +58,10 @@ class RewardModel:
             What is learned; the kernel is chosen for the first column. Shape: ``(n, m)``.
         choosing:
             Rows to choose the kernel with.
+
+    Attributes:
+        noise:
+            The variance of the first target that is luck.
     """
 
     def __init__(
@@ -76,6 +80,7 @@ class RewardModel:
         self._factor = cho_factor(covariances, lower=True)
         self._weights: Floats = cho_solve(self._factor, centred)
         self._variances = (centred * self._weights).mean(axis=0)
+        self.noise = _NOISES[self._kernel.noise] * max(float(self._variances[0]), 1e-12)
 
     def predict(self, blocks: Sequence[Block]) -> tuple[Floats, Floats]:
         """Foresee the targets of other rows.

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 
 PrunerFactory = Callable[..., BasePruner]
+StudyFactory = Callable[..., "Study"]
 
 _N_STEPS = 10
 _N_TRIALS = 12
@@ -60,6 +61,18 @@ class _PrunerFixtures:
         direction: Direction = request.param
         return direction
 
+    @pytest.fixture
+    def new_study(
+        self, pruner: PrunerFactory, storage: BaseStorage, direction: Direction
+    ) -> StudyFactory:
+        """Give a function that makes a study in the storage, with a pruner of its arguments."""
+        return lambda **arguments: optuna.create_study(
+            storage=storage,
+            pruner=pruner(**arguments),
+            direction=direction,
+            sampler=optuna.samplers.RandomSampler(seed=0),
+        )
+
 
 class PrunerTestCase(_PrunerFixtures):
     """What holds for any pruner: it takes part in a study without ever harming it.
@@ -85,25 +98,21 @@ class PrunerTestCase(_PrunerFixtures):
     :class:`WarmupStepsTestCase` and :class:`IntervalStepsTestCase` if they apply.
     """
 
-    def test_no_pruning_before_first_report(
-        self, pruner: PrunerFactory, storage: BaseStorage, direction: Direction
-    ) -> None:
-        study = _study(pruner(), storage, direction)
+    def test_no_pruning_before_first_report(self, new_study: StudyFactory) -> None:
+        study = new_study()
         assert study.ask(_X).should_prune() is False
         _complete_trials(study)
         assert study.ask(_X).should_prune() is False
 
-    def test_no_pruning_of_first_trial_that_improves(
-        self, pruner: PrunerFactory, storage: BaseStorage, direction: Direction
-    ) -> None:
-        study = _study(pruner(), storage, direction)
+    def test_no_pruning_of_first_trial_that_improves(self, new_study: StudyFactory) -> None:
+        study = new_study()
         trial = study.ask(_X)
         assert not any(_decisions(trial, _curve(study, quality=0.5)))
 
     def test_decision_leaves_the_trial_running_with_its_reports(
-        self, pruner: PrunerFactory, storage: BaseStorage, direction: Direction
+        self, new_study: StudyFactory
     ) -> None:
-        study = _study(pruner(), storage, direction)
+        study = new_study()
         _complete_trials(study)
         curve = _curve(study, quality=-3.0)
         trial = study.ask(_X)
@@ -117,9 +126,9 @@ class PrunerTestCase(_PrunerFixtures):
     @pytest.mark.filterwarnings("ignore::RuntimeWarning", "ignore::UserWarning")
     @pytest.mark.parametrize("bad_value", [math.nan, math.inf, -math.inf])
     def test_values_that_are_no_numbers_are_survived(
-        self, pruner: PrunerFactory, storage: BaseStorage, direction: Direction, bad_value: float
+        self, new_study: StudyFactory, bad_value: float
     ) -> None:
-        study = _study(pruner(), storage, direction)
+        study = new_study()
         _complete_trials(study)
         for bad_steps in ({0}, {_N_STEPS - 1}, set(range(_N_STEPS))):
             curve = _curve(study, quality=0.5)
@@ -135,13 +144,9 @@ class PrunerTestCase(_PrunerFixtures):
         ids=["from 1", "sparse", "out of order", "single", "huge"],
     )
     def test_steps_of_any_kind_are_survived(
-        self,
-        pruner: PrunerFactory,
-        storage: BaseStorage,
-        direction: Direction,
-        steps: Iterable[int],
+        self, new_study: StudyFactory, steps: Iterable[int]
     ) -> None:
-        study = _study(pruner(), storage, direction)
+        study = new_study()
         _complete_trials(study)
         for _ in range(2):
             trial = study.ask(_X)
@@ -149,19 +154,15 @@ class PrunerTestCase(_PrunerFixtures):
             assert set(_decisions(trial, curve)) <= {True, False}
             study.tell(trial, next(iter(curve.values())))
 
-    def test_completed_trials_without_reports_are_survived(
-        self, pruner: PrunerFactory, storage: BaseStorage, direction: Direction
-    ) -> None:
-        study = _study(pruner(), storage, direction)
+    def test_completed_trials_without_reports_are_survived(self, new_study: StudyFactory) -> None:
+        study = new_study()
         for _ in range(_N_TRIALS):
             _complete_trial(study, {}, value=0.5)
         assert not any(_decisions(study.ask(_X), _curve(study, quality=0.5)))
 
-    def test_other_workers_trials_are_survived(
-        self, pruner: PrunerFactory, storage: BaseStorage, direction: Direction
-    ) -> None:
+    def test_other_workers_trials_are_survived(self, new_study: StudyFactory) -> None:
         """Trials that wait, run, failed or were pruned have incomplete curves, or none."""
-        study = _study(pruner(), storage, direction)
+        study = new_study()
         _complete_trials(study)
         study.enqueue_trial({"x": 0.5})
         for state in (TrialState.RUNNING, TrialState.FAIL, TrialState.PRUNED):
@@ -177,20 +178,16 @@ class PrunerTestCase(_PrunerFixtures):
             )
         assert set(_decisions(study.ask(_X), _curve(study, quality=0.5))) <= {True, False}
 
-    def test_pickled_pruner_goes_on(
-        self, pruner: PrunerFactory, storage: BaseStorage, direction: Direction
-    ) -> None:
+    def test_pickled_pruner_goes_on(self, new_study: StudyFactory) -> None:
         """Distributed back ends send the study, and the pruner in it, to other processes."""
-        study = _study(pruner(), storage, direction)
+        study = new_study()
         _complete_trials(study)
         _decisions(study.ask(_X), _curve(study, quality=0.5))
         study.pruner = pickle.loads(pickle.dumps(study.pruner))
         assert set(_decisions(study.ask(_X), _curve(study, quality=0.5))) <= {True, False}
 
-    def test_study_runs_to_its_end(
-        self, pruner: PrunerFactory, storage: BaseStorage, direction: Direction
-    ) -> None:
-        _run_to_the_end(_study(pruner(), storage, direction), n_jobs=1)
+    def test_study_runs_to_its_end(self, new_study: StudyFactory) -> None:
+        _run_to_the_end(new_study(), n_jobs=1)
 
 
 class ThreadsTestCase(_PrunerFixtures):
@@ -200,33 +197,27 @@ class ThreadsTestCase(_PrunerFixtures):
     decision together corrupt its brackets.
     """
 
-    def test_study_runs_to_its_end_in_threads(
-        self, pruner: PrunerFactory, storage: BaseStorage, direction: Direction
-    ) -> None:
-        _run_to_the_end(_study(pruner(), storage, direction), n_jobs=2)
+    def test_study_runs_to_its_end_in_threads(self, new_study: StudyFactory) -> None:
+        _run_to_the_end(new_study(), n_jobs=2)
 
 
 class ComparingPrunerTestCase(_PrunerFixtures):
     """What holds for a pruner that compares a trial with the completed ones of its study."""
 
-    def test_hopeless_trial_is_pruned(
-        self, pruner: PrunerFactory, storage: BaseStorage, direction: Direction
-    ) -> None:
-        study = _study(pruner(), storage, direction)
+    def test_hopeless_trial_is_pruned(self, new_study: StudyFactory) -> None:
+        study = new_study()
         _complete_trials(study)
         assert any(_decisions(study.ask(_X), _curve(study, quality=-3.0)))
 
-    def test_trial_better_than_all_others_is_kept(
-        self, pruner: PrunerFactory, storage: BaseStorage, direction: Direction
-    ) -> None:
-        study = _study(pruner(), storage, direction)
+    def test_trial_better_than_all_others_is_kept(self, new_study: StudyFactory) -> None:
+        study = new_study()
         _complete_trials(study)
         assert not any(_decisions(study.ask(_X), _curve(study, quality=1.5)))
 
     def test_new_process_reading_the_same_storage_prunes_too(
-        self, pruner: PrunerFactory, storage: BaseStorage, direction: Direction
+        self, new_study: StudyFactory, pruner: PrunerFactory, storage: BaseStorage
     ) -> None:
-        study = _study(pruner(), storage, direction)
+        study = new_study()
         _complete_trials(study)
         reopened = optuna.load_study(study_name=None, storage=storage, pruner=pruner())
         assert any(_decisions(reopened.ask(_X), _curve(study, quality=-3.0)))
@@ -235,10 +226,8 @@ class ComparingPrunerTestCase(_PrunerFixtures):
 class StartupTrialsTestCase(_PrunerFixtures):
     """What the argument ``n_startup_trials`` means, for pruners that have it."""
 
-    def test_no_pruning_before_startup_trials_are_complete(
-        self, pruner: PrunerFactory, storage: BaseStorage, direction: Direction
-    ) -> None:
-        study = _study(pruner(n_startup_trials=_N_TRIALS + 1), storage, direction)
+    def test_no_pruning_before_startup_trials_are_complete(self, new_study: StudyFactory) -> None:
+        study = new_study(n_startup_trials=_N_TRIALS + 1)
         _complete_trials(study)
         hopeless = _curve(study, quality=-3.0)
         assert not any(_decisions(study.ask(_X), hopeless))
@@ -253,10 +242,8 @@ class StartupTrialsTestCase(_PrunerFixtures):
 class WarmupStepsTestCase(_PrunerFixtures):
     """What the argument ``n_warmup_steps`` means, for pruners that have it."""
 
-    def test_no_pruning_before_warmup_step(
-        self, pruner: PrunerFactory, storage: BaseStorage, direction: Direction
-    ) -> None:
-        study = _study(pruner(n_warmup_steps=4), storage, direction)
+    def test_no_pruning_before_warmup_step(self, new_study: StudyFactory) -> None:
+        study = new_study(n_warmup_steps=4)
         _complete_trials(study)
         decisions = _decisions(study.ask(_X), _curve(study, quality=-3.0))
         assert not any(decisions[:4])
@@ -270,10 +257,8 @@ class WarmupStepsTestCase(_PrunerFixtures):
 class IntervalStepsTestCase(_PrunerFixtures):
     """What ``interval_steps`` means, for pruners that also have ``n_warmup_steps``."""
 
-    def test_checks_are_an_interval_apart(
-        self, pruner: PrunerFactory, storage: BaseStorage, direction: Direction
-    ) -> None:
-        study = _study(pruner(n_warmup_steps=1, interval_steps=3), storage, direction)
+    def test_checks_are_an_interval_apart(self, new_study: StudyFactory) -> None:
+        study = new_study(n_warmup_steps=1, interval_steps=3)
         _complete_trials(study)
         trial = study.ask(_X)
         hopeless = _curve(study, quality=-3.0)
@@ -281,10 +266,8 @@ class IntervalStepsTestCase(_PrunerFixtures):
         assert checked
         assert set(checked) <= {1, 4, 7}
 
-    def test_check_without_report_is_postponed(
-        self, pruner: PrunerFactory, storage: BaseStorage, direction: Direction
-    ) -> None:
-        study = _study(pruner(n_warmup_steps=1, interval_steps=3), storage, direction)
+    def test_check_without_report_is_postponed(self, new_study: StudyFactory) -> None:
+        study = new_study(n_warmup_steps=1, interval_steps=3)
         _complete_trials(study)
         trial = study.ask(_X)
         hopeless = _curve(study, quality=-3.0)
@@ -311,15 +294,6 @@ def _run_to_the_end(study: Study, n_jobs: int) -> None:
     assert len(states) == 15
     assert set(states) <= {TrialState.COMPLETE, TrialState.PRUNED}
     assert TrialState.COMPLETE in states
-
-
-def _study(pruner: BasePruner, storage: BaseStorage, direction: Direction) -> Study:
-    return optuna.create_study(
-        storage=storage,
-        pruner=pruner,
-        direction=direction,
-        sampler=optuna.samplers.RandomSampler(seed=0),
-    )
 
 
 def _curve(study: Study, quality: float) -> dict[int, float]:

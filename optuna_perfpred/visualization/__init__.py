@@ -6,8 +6,8 @@ from optuna_perfpred.visualization._forecasts import plot_forecasts
 from optuna_perfpred.visualization._policy import plot_policy
 from optuna_perfpred.visualization._replay import plot_replay
 from optuna_perfpred.visualization._savings import plot_savings
-from optuna_perfpred.visualization._savings_numbers import Savings
-from optuna_perfpred.visualization._savings_numbers import savings
+from optuna_perfpred.visualization._savings import Savings
+from optuna_perfpred.visualization._savings import savings
 
 
 __all__ = [

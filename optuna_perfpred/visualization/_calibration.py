@@ -1,36 +1,65 @@
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import NamedTuple
 from typing import TYPE_CHECKING
 
-from optuna_perfpred.visualization._calibration_info import _get_calibration_info
-from optuna_perfpred.visualization._calibration_info import COLORS
-from optuna_perfpred.visualization._calibration_info import MAX_ERROR_BARS
-from optuna_perfpred.visualization._imports import import_to_plot
-from optuna_perfpred.visualization._plotly import empty_figure
-from optuna_perfpred.visualization._plotly import graph_objects
-from optuna_perfpred.visualization._plotly import LEGEND_BELOW
-from optuna_perfpred.visualization._plotly import log10_range
-from optuna_perfpred.visualization._square_root import square_roots
-from optuna_perfpred.visualization._square_root import ticks_up_to
-from optuna_perfpred.visualization._style import BLACK
-from optuna_perfpred.visualization._style import BLUE
+import numpy as np
+from optuna.study import StudyDirection
+from optuna.trial import TrialState
+from scipy.stats import binomtest
+
+from optuna_perfpred._attributes import finite
+from optuna_perfpred.pruners._audit import audit_study
+from optuna_perfpred.pruners._recorded_decision import forecast_horizon
+from optuna_perfpred.pruners._recorded_decision import read_decision
+from optuna_perfpred.replay import ReplayReport
+from optuna_perfpred.replay._calibration import Calibration
+from optuna_perfpred.visualization import _drawing as drawing
+from optuna_perfpred.visualization import _studies as studies
 
 
 if TYPE_CHECKING:
     from optuna.study import Study
     import plotly.graph_objects as go
 
-    from optuna_perfpred.replay import ReplayReport
-    from optuna_perfpred.visualization._calibration_info import _CalibrationInfo
+    from optuna_perfpred.replay._calibration import CalibrationBin
 
 
-PREDICTIONS = "Predicted and final values"
-RELIABILITY = "How often they became the best"
-STATED = "Stated probability (above the bars: how many forecasts)"
-NO_PREDICTIONS = "No forecast of a final value."
-NO_PROBABILITIES = "No stated probability\nwith a known outcome."
-EXACT = "as forecast"
+COMPLETED = "completed"
+AUDITED = "let finish on purpose"
+REPLAYED = "replayed"
+COLORS = {COMPLETED: drawing.BLUE, AUDITED: drawing.GREEN, REPLAYED: drawing.ORANGE}
+# With more, error bars hide each other.
+_MAX_ERROR_BARS = 100
+_MAX_POINTS = 1000
+_CONFIDENCE_LEVEL = 0.95
+
+
+class _PredictionInfo(NamedTuple):
+    number: int
+    kind: str
+    predicted: float
+    std: float | None
+    final: float
+
+
+class _CalibrationInfo(NamedTuple):
+    """What is drawn.
+
+    Attributes:
+        bins: Stated probabilities between two bounds, beside what happened.
+        intervals: The 95 % confidence interval of the frequency of each, by Wilson's score.
+    """
+
+    title: str
+    metric_name: str
+    predictions: list[_PredictionInfo]
+    bins: tuple[CalibrationBin, ...]
+    intervals: list[tuple[float, float]]
+    log: bool
+    value_range: tuple[float, float] | None
+    message: str | None
 
 
 def plot_calibration(study: Study | ReplayReport) -> go.Figure:
@@ -59,141 +88,183 @@ def plot_calibration(study: Study | ReplayReport) -> go.Figure:
         ImportError:
             If plotly is not installed.
     """
-    graph_objects()
-    return _draw(_get_calibration_info(study))
+    return drawing.draw(describe_calibration(study))
 
 
-def _draw(info: _CalibrationInfo) -> go.Figure:
+def describe_calibration(study: Study | ReplayReport) -> drawing.Figure:
+    """Describe the figure."""
+    info = _get_calibration_info(study)
     if info.message is not None:
-        return empty_figure(info.title, info.message)
-    figure = import_to_plot("plotly.subplots").make_subplots(
-        rows=1, cols=2, subplot_titles=(PREDICTIONS, RELIABILITY), horizontal_spacing=0.12
-    )
-    figure.update_layout(title=info.title, template="plotly_white", legend=LEGEND_BELOW)
-    _draw_predictions(figure, info)
-    _draw_reliability(figure, info)
-    return figure
+        return drawing.Figure(info.title, [drawing.Panel(message=info.message)])
+    return drawing.Figure(info.title, [_predictions(info), _reliability(info)], (0.44, 0.44))
 
 
-def _draw_predictions(figure: Any, info: _CalibrationInfo) -> None:
+def _predictions(info: _CalibrationInfo) -> drawing.Panel:
+    title = "Predicted and final values"
     if info.value_range is None:
-        _say(figure, NO_PREDICTIONS, 1)
-        return
-    kind_of_axis = "log" if info.log else "linear"
-    ends = log10_range(info.value_range, log=info.log)
-    figure.update_xaxes(
-        title=f"Predicted {info.metric_name}", type=kind_of_axis, range=ends, row=1, col=1
-    )
-    figure.update_yaxes(
-        title=f"Final {info.metric_name}", type=kind_of_axis, range=ends, row=1, col=1
-    )
-    figure.add_trace(_diagonal(info.value_range), row=1, col=1)
+        return drawing.Panel(title=title, message="No forecast of a final value.")
+    data = [_diagonal(info.value_range)]
     for kind, color in COLORS.items():
         ones = [one for one in info.predictions if one.kind == kind]
         if not ones:
             continue
-        bars = None
-        if len(info.predictions) <= MAX_ERROR_BARS:
-            spread = [one.std or 0.0 for one in ones]
-            bars = {"type": "data", "array": spread, "thickness": 1, "width": 0}
-        figure.add_trace(
-            graph_objects().Scatter(
-                x=[one.predicted for one in ones],
-                y=[one.final for one in ones],
-                error_x=bars,
+        spread = [one.std or 0.0 for one in ones]
+        bars = {"type": "data", "array": spread, "thickness": 1, "width": 0}
+        told = "Trial %{customdata}<br>predicted %{x:.4g}, ended at %{y:.4g}<extra></extra>"
+        data.append(
+            drawing.dots(
+                [one.predicted for one in ones],
+                [one.final for one in ones],
+                color,
+                6,
+                marker={"opacity": 0.7},
+                error_x=bars if len(info.predictions) <= _MAX_ERROR_BARS else None,
                 customdata=[one.number for one in ones],
-                mode="markers",
-                marker={"color": color, "size": 6, "opacity": 0.7},
+                hovertemplate=told,
                 name=kind,
-                hovertemplate=(
-                    "Trial %{customdata}<br>predicted %{x:.4g}, ended at %{y:.4g}<extra></extra>"
-                ),
-            ),
-            row=1,
-            col=1,
+            )
         )
+    x, y = (
+        drawing.value_axis(f"{what} {info.metric_name}", info.value_range, log=info.log)
+        for what in ("Predicted", "Final")
+    )
+    return drawing.Panel(data, x, y, title)
 
 
-def _draw_reliability(figure: Any, info: _CalibrationInfo) -> None:
+def _reliability(info: _CalibrationInfo) -> drawing.Panel:
+    title = "How often they became the best"
     if not info.bins:
-        _say(figure, NO_PROBABILITIES, 2)
-        return
-    top = reliability_limit(info)
-    ticks = ticks_up_to(top)
-    axis = {
-        "range": [-0.02, square_roots([top])[0]],
-        "tickvals": square_roots(ticks),
-        "ticktext": [f"{tick:.4g}" for tick in ticks],
+        message = "No stated probability\nwith a known outcome."
+        return drawing.Panel(title=title, message=message)
+    stated = drawing.square_roots(one.mean_forecast for one in info.bins)
+    shares = drawing.square_roots(one.frequency for one in info.bins)
+    lows = drawing.square_roots(low for low, _ in info.intervals)
+    highs = drawing.square_roots(high for _, high in info.intervals)
+    # Above each bar there is place for a number.
+    end = math.sqrt(1.2) * max(*stated, *highs)
+    bars = {
+        "type": "data",
+        "array": [max(0.0, high - share) for high, share in zip(highs, shares, strict=True)],
+        "arrayminus": [max(0.0, share - low) for low, share in zip(lows, shares, strict=True)],
+        "thickness": 1.2,
     }
-    figure.update_xaxes(title=STATED, **axis, row=1, col=2)
-    figure.update_yaxes(title="Share that did", **axis, row=1, col=2)
-    figure.add_trace(_diagonal((0.0, square_roots([top])[0])), row=1, col=2)
-    shares = square_roots(one.share for one in info.bins)
-    lows = square_roots(one.interval[0] for one in info.bins)
-    highs = square_roots(one.interval[1] for one in info.bins)
-    figure.add_trace(
-        graph_objects().Scatter(
-            x=square_roots(one.stated for one in info.bins),
-            y=shares,
-            error_y={
-                "type": "data",
-                "array": [high - share for high, share in zip(highs, shares, strict=True)],
-                "arrayminus": [share - low for low, share in zip(lows, shares, strict=True)],
-                "thickness": 1.2,
-            },
-            mode="markers",
-            marker={"color": BLUE, "size": 8},
-            customdata=[(one.stated, one.share, *one.interval) for one in info.bins],
-            hovertemplate=(
-                "stated %{customdata[0]:.3f}, happened %{customdata[1]:.3f} "
-                "(%{customdata[2]:.3f} to %{customdata[3]:.3f})<extra></extra>"
-            ),
-            showlegend=False,
+    told = (
+        "stated %{customdata[0]:.3f}, happened %{customdata[1]:.3f} "
+        "(%{customdata[2]:.3f} to %{customdata[3]:.3f})<extra></extra>"
+    )
+    customdata = [
+        (one.mean_forecast, one.frequency, *interval)
+        for one, interval in zip(info.bins, info.intervals, strict=True)
+    ]
+    unlisted: drawing.Settings = {"showlegend": False}
+    data = [
+        {**_diagonal((0.0, end)), **unlisted},
+        drawing.dots(
+            stated,
+            shares,
+            drawing.BLUE,
+            8,
+            error_y=bars,
+            customdata=customdata,
+            hovertemplate=told,
+            **unlisted,
         ),
-        row=1,
-        col=2,
+        {
+            "x": stated,
+            "y": highs,
+            "mode": "text",
+            "text": [str(one.count) for one in info.bins],
+            "textposition": "top center",
+            "hoverinfo": "skip",
+            **unlisted,
+        },
+    ]
+    x, y = (
+        drawing.root_axis(text, end**2, (-0.02 * end, end))
+        for text in ("Stated probability (above the bars: how many forecasts)", "Share that did")
     )
-    figure.add_trace(
-        graph_objects().Scatter(
-            x=square_roots(one.stated for one in info.bins),
-            y=highs,
-            mode="text",
-            text=[str(one.n) for one in info.bins],
-            textposition="top center",
-            showlegend=False,
-            hoverinfo="skip",
-        ),
-        row=1,
-        col=2,
+    return drawing.Panel(data, x, y, title)
+
+
+def _diagonal(ends: tuple[float, float]) -> drawing.Settings:
+    of_both = {"name": "as forecast", "legendgroup": "as forecast", "hoverinfo": "skip"}
+    return drawing.line(ends, ends, drawing.BLACK, 1, dash="dash", **of_both)
+
+
+def _get_calibration_info(study: Study | ReplayReport) -> _CalibrationInfo:
+    if isinstance(study, ReplayReport):
+        title = f"Forecasts by {study.pruner} and outcomes{studies.of_study(study.study_name)}"
+        predictions, calibration = _of_report(study), study.calibration
+        name, maximize = "Objective Value", study.direction == StudyDirection.MAXIMIZE
+        message = f"{study.pruner} has left no forecast of a final value in the replay."
+    else:
+        studies.check_single_objective(study)
+        title = f"Forecasts and outcomes{studies.of_study(study.study_name)}"
+        predictions, calibration = _of_study(study)
+        name, maximize = studies.metric_name(study), studies.maximizes(study)
+        message = (
+            "No trial with a forecast of its final value has completed yet:\n"
+            "let some finish on purpose (`audit_rate`, `shadow`), or replay the study."
+        )
+    shown = studies.evenly(predictions, _MAX_POINTS)
+    if len(shown) < len(predictions):
+        title += f" ({len(shown)} of {len(predictions)} trials)"
+    values = [value for one in shown for value in (one.predicted, one.final)]
+    with_bars = shown if len(shown) <= _MAX_ERROR_BARS else []
+    ends_of_bars = [
+        one.predicted + sign * (one.std or 0.0) for one in with_bars for sign in (-1.0, 1.0)
+    ]
+    log = studies.asks_for_log_axis(values, maximize=maximize)
+    return _CalibrationInfo(
+        title=title,
+        metric_name=name,
+        predictions=shown,
+        bins=calibration.bins,
+        intervals=[_interval(one) for one in calibration.bins],
+        log=log,
+        value_range=studies.axis_range([*values, *ends_of_bars], log=log),
+        message=None if predictions or calibration.count > 0 else message,
     )
 
 
-def reliability_limit(info: _CalibrationInfo) -> float:
-    """Give the end of the axes of probabilities, with place for a number above each bar."""
-    return 1.2 * max(max(one.stated, one.interval[1]) for one in info.bins)
+def _of_study(study: Study) -> tuple[list[_PredictionInfo], Calibration]:
+    became_best = {wrong.number for wrong in audit_study(study).false_prunes}
+    predictions = []
+    stated, happened = [], []
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        decision = read_decision(trial)
+        if decision is None or decision.horizon is not None:
+            continue
+        # Of those that were not chosen to finish, only those that did well are here.
+        if decision.audit and decision.probability is not None:
+            stated.append(decision.probability)
+            happened.append(trial.number in became_best)
+        final = finite(trial.value)
+        if decision.predicted_value is not None and final is not None:
+            predictions.append(
+                _PredictionInfo(
+                    number=trial.number,
+                    kind=AUDITED if decision.audit else COMPLETED,
+                    predicted=decision.predicted_value,
+                    std=decision.predicted_std,
+                    final=final,
+                )
+            )
+    return predictions, Calibration.of(np.array(stated, float), np.array(happened, bool))
 
 
-def _diagonal(ends: tuple[float, float]) -> Any:
-    return graph_objects().Scatter(
-        x=ends,
-        y=ends,
-        mode="lines",
-        line={"color": BLACK, "width": 1, "dash": "dash"},
-        name=EXACT,
-        legendgroup=EXACT,
-        showlegend=ends[0] != 0.0,
-        hoverinfo="skip",
-    )
+def _of_report(report: ReplayReport) -> list[_PredictionInfo]:
+    predictions = []
+    for trial in report.trials:
+        predicted, final = finite(trial.predicted_value), finite(trial.value)
+        is_final = forecast_horizon(trial.reason or "") is None
+        if predicted is not None and final is not None and is_final:
+            std = finite(trial.predicted_std)
+            predictions.append(_PredictionInfo(trial.number, REPLAYED, predicted, std, final))
+    return predictions
 
 
-def _say(figure: Any, message: str, column: int) -> None:
-    figure.update_xaxes(visible=False, row=1, col=column)
-    figure.update_yaxes(visible=False, row=1, col=column)
-    figure.add_annotation(
-        text=message.replace("\n", "<br>"),
-        showarrow=False,
-        xref="x domain" if column == 1 else "x2 domain",
-        yref="y domain" if column == 1 else "y2 domain",
-        x=0.5,
-        y=0.5,
-    )
+def _interval(one: CalibrationBin) -> tuple[float, float]:
+    came_true = binomtest(round(one.frequency * one.count), one.count)
+    low, high = came_true.proportion_ci(confidence_level=_CONFIDENCE_LEVEL, method="wilson")
+    return float(low), float(high)

@@ -1,31 +1,22 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import chain
 import math
 from typing import TYPE_CHECKING
 
-from optuna_perfpred.visualization._plotly import empty_figure
-from optuna_perfpred.visualization._plotly import graph_objects
-from optuna_perfpred.visualization._plotly import LEGEND_BELOW
-from optuna_perfpred.visualization._replay_info import _get_replay_info
-from optuna_perfpred.visualization._square_root import square_roots
-from optuna_perfpred.visualization._square_root import ticks_up_to
-from optuna_perfpred.visualization._style import BLACK
-from optuna_perfpred.visualization._style import CYCLE
+from optuna_perfpred.replay import ReplayReport
+from optuna_perfpred.visualization import _drawing as drawing
+from optuna_perfpred.visualization._studies import of_study
 
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from collections.abc import Sequence
 
     import plotly.graph_objects as go
 
-    from optuna_perfpred.replay import ReplayReport
-    from optuna_perfpred.visualization._replay_info import _PrunerInfo
-    from optuna_perfpred.visualization._replay_info import _ReplayInfo
 
-
-SPEED_UP = "Speed-up (total steps per trained step)"
-REGRET = "Regret (interquartile ranges of the final values)"
 _SPEED_UPS = tuple(
     digit * 10**power for power in range(5) for digit in (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
 )
@@ -55,92 +46,86 @@ def plot_replay(
         ImportError:
             If plotly is not installed.
     """
-    graph_objects()
-    return _draw(_get_replay_info(reports))
+    return drawing.draw(describe_replay(reports))
 
 
-def _draw(info: _ReplayInfo) -> go.Figure:
-    if info.message is not None:
-        return empty_figure(info.title, info.message)
-    figure = graph_objects().Figure(
-        layout={"title": info.title, "template": "plotly_white", "legend": LEGEND_BELOW}
-    )
-    limit = regret_limit(info)
-    (top,) = square_roots([limit])
-    fastest = fastest_of(info)
-    figure.update_xaxes(
-        title=SPEED_UP,
-        type="log",
-        range=[math.log10(0.93), math.log10(1.1 * fastest)],
-        tickvals=speed_up_ticks(fastest),
-    )
-    ticks = ticks_up_to(limit)
-    figure.update_yaxes(
-        title=REGRET,
-        range=[-0.04 * top, 1.04 * top],
-        tickvals=square_roots(ticks),
-        ticktext=[f"{tick:.4g}" for tick in ticks],
-    )
-    for number, pruner in enumerate(info.pruners):
-        color = CYCLE[number % len(CYCLE)]
-        symbol = _SYMBOLS[number % len(_SYMBOLS)]
-        if len(pruner.repeats) > 1:
-            figure.add_trace(
-                graph_objects().Scatter(
-                    x=[speed_up for speed_up, _ in pruner.repeats],
-                    y=square_roots(min(limit, regret) for _, regret in pruner.repeats),
-                    mode="markers",
-                    marker={"color": color, "symbol": symbol, "size": 7, "opacity": 0.6},
-                    customdata=[regret for _, regret in pruner.repeats],
-                    hovertemplate="%{x:.3g} times, regret %{customdata:.4g}<extra></extra>",
-                    legendgroup=pruner.name,
-                    showlegend=False,
-                )
+def describe_replay(
+    reports: ReplayReport | Sequence[ReplayReport] | Mapping[str, ReplayReport],
+) -> drawing.Figure:
+    """Describe the figure."""
+    named = _by_name(reports)
+    studies = ", ".join(dict.fromkeys(report.study_name for report in named.values()))
+    title = f"What pruners save and lose in replays{of_study(studies)}"
+    if not named:
+        message = "There is no report of a replay."
+        return drawing.Figure(title, [drawing.Panel(message=message)])
+    repeats = {name: _speed_ups_and_regrets(report) for name, report in named.items()}
+    speed_ups, regrets = zip(*chain(*repeats.values()), strict=True)
+    # An axis of some length, at the upper end of which infinite regrets are marked.
+    fastest = max(2.0, *speed_ups)
+    limit = 1.15 * max((r for r in regrets if math.isfinite(r) and r > 0.0), default=0.1)
+    data: list[drawing.Settings] = []
+    for number, (name, report) in enumerate(named.items()):
+        color = drawing.CYCLE[number % len(drawing.CYCLE)]
+        symbol = {"symbol": _SYMBOLS[number % len(_SYMBOLS)]}
+        x, y = zip(*repeats[name], strict=True)
+        if len(x) > 1:
+            of_repeats = {"customdata": y, "legendgroup": name, "showlegend": False}
+            told = "%{x:.3g} times, regret %{customdata:.4g}<extra></extra>"
+            places = drawing.square_roots(min(limit, regret) for regret in y)
+            marker = {**symbol, "opacity": 0.6}
+            data.append(
+                drawing.dots(x, places, color, 7, marker, hovertemplate=told, **of_repeats)
             )
-        figure.add_trace(
-            graph_objects().Scatter(
-                x=[pruner.speed_up],
-                y=square_roots([min(limit, pruner.regret)]),
-                mode="markers",
-                marker={
-                    "color": color,
-                    "symbol": symbol,
-                    "size": 13,
-                    "line": {"color": BLACK, "width": 1},
-                },
-                hovertemplate=f"{_described(pruner)}<extra></extra>",
-                legendgroup=pruner.name,
-                name=label_of(pruner),
-            )
+        told = (
+            f"{name}: {report.speed_up:.3g} times faster, regret {report.regret_iqr:.4g} IQR, "
+            f"best kept in {report.best_kept:.0%} of {len(x)}<extra></extra>"
         )
-    return figure
-
-
-def label_of(pruner: _PrunerInfo) -> str:
-    """Name a pruner in the legend."""
-    return pruner.name if math.isfinite(pruner.regret) else f"{pruner.name} (∞)"
-
-
-def _described(pruner: _PrunerInfo) -> str:
-    """Give a pruner's numbers in words."""
-    return (
-        f"{pruner.name}: {pruner.speed_up:.3g} times faster, regret {pruner.regret:.4g} IQR, "
-        f"best kept in {pruner.best_kept:.0%} of {len(pruner.repeats)}"
-    )
-
-
-def regret_limit(info: _ReplayInfo) -> float:
-    """Give the end of the axis of the regret, where infinite ones are marked."""
-    regrets = [regret for pruner in info.pruners for _, regret in pruner.repeats]
-    return 1.15 * max((r for r in regrets if math.isfinite(r) and r > 0.0), default=0.1)
-
-
-def fastest_of(info: _ReplayInfo) -> float:
-    """Give the largest speed-up of all repeats, at least 2 for an axis of some length."""
-    return max(2.0, *(speed_up for pruner in info.pruners for speed_up, _ in pruner.repeats))
-
-
-def speed_up_ticks(fastest: float) -> list[float]:
-    """Choose speed-ups to be written at a logarithmic axis that begins at 1."""
+        label = name if math.isfinite(report.regret_iqr) else f"{name} (∞)"
+        of_pruner = {"hovertemplate": told, "legendgroup": name, "name": label}
+        places = drawing.square_roots([min(limit, report.regret_iqr)])
+        marker = {**symbol, "line": {"color": drawing.BLACK, "width": 1}}
+        data.append(drawing.dots([report.speed_up], places, color, 13, marker, **of_pruner))
     ticks = [tick for tick in _SPEED_UPS if tick <= 1.1 * fastest]
-    return ticks if len(ticks) <= 12 else [tick for tick in ticks if tick not in (1.5, 7.0)]
+    if len(ticks) > 12:
+        ticks = [tick for tick in ticks if tick not in (1.5, 7.0)]
+    x_axis = {
+        "title": {"text": "Speed-up (total steps per trained step)"},
+        "type": "log",
+        "range": (math.log10(0.93), math.log10(1.1 * fastest)),
+        "tickvals": ticks,
+        "ticktext": [f"{tick:g}" for tick in ticks],
+    }
+    top = math.sqrt(limit)
+    y_axis = drawing.root_axis(
+        "Regret (interquartile ranges of the final values)", limit, (-0.04 * top, 1.04 * top)
+    )
+    return drawing.Figure(title, [drawing.Panel(data, x_axis, y_axis)])
+
+
+def _speed_ups_and_regrets(report: ReplayReport) -> list[tuple[float, float]]:
+    """Give those of each repeat, the regret in interquartile ranges, as the report does."""
+    return [
+        (repeat.speed_up, replace(report, repeats=(repeat,)).regret_iqr)
+        for repeat in report.repeats
+    ]
+
+
+def _by_name(
+    reports: ReplayReport | Sequence[ReplayReport] | Mapping[str, ReplayReport],
+) -> dict[str, ReplayReport]:
+    if isinstance(reports, ReplayReport):
+        reports = [reports]
+    for report in reports.values() if isinstance(reports, Mapping) else reports:
+        if not isinstance(report, ReplayReport):
+            raise ValueError(f"`reports` must hold replay reports, but got {report!r}.")
+    if isinstance(reports, Mapping):
+        return dict(reports)
+    named: dict[str, ReplayReport] = {}
+    for report in reports:
+        name, number = report.pruner, 1
+        while name in named:
+            number += 1
+            name = f"{report.pruner} {number}"
+        named[name] = report
+    return named

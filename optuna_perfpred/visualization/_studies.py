@@ -1,7 +1,10 @@
+"""What is read of a study for any figure, and which part of an axis shows it."""
+
 from __future__ import annotations
 
 from typing import Any
 from typing import TYPE_CHECKING
+from typing import TypeVar
 
 import numpy as np
 from optuna.storages._base import DEFAULT_STUDY_NAME_PREFIX
@@ -13,11 +16,13 @@ from optuna_perfpred._attributes import finite
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from collections.abc import Sequence
 
     from optuna.study import Study
     from optuna.trial import FrozenTrial
 
 
+T = TypeVar("T")
 _FAR_ABOVE = 30.0
 
 
@@ -51,9 +56,9 @@ def metric_name(study: Study) -> str:
     return names[0] if names else "Objective Value"
 
 
-def metric_label(name: str, *, maximize: bool) -> str:
+def metric_label(study: Study) -> str:
     """Name an axis that shows values of the objective."""
-    return f"{name} ({'higher' if maximize else 'lower'} is better)"
+    return f"{metric_name(study)} ({'higher' if maximizes(study) else 'lower'} is better)"
 
 
 def is_feasible(trial: FrozenTrial) -> bool:
@@ -61,20 +66,46 @@ def is_feasible(trial: FrozenTrial) -> bool:
     return all(constraint <= 0.0 for constraint in trial.constraints.values())
 
 
-def best_trial(study: Study, trials: Iterable[FrozenTrial]) -> FrozenTrial | None:
-    """Find the best completed feasible trial with a finite value, the first of equal ones.
+def best_trials(study: Study, trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
+    """Give the completed feasible trials with a finite value, the best first.
 
-    ``study.best_trial`` raises if there is none.
+    Of equal ones the first comes first. ``study.best_trial`` raises if there is none.
     """
+    sign = 1.0 if maximizes(study) else -1.0
     candidates = [
-        trial
+        (-sign * value, trial)
         for trial in trials
         if trial.state == TrialState.COMPLETE
         and is_feasible(trial)
-        and finite(trial.value) is not None
+        and (value := finite(trial.value)) is not None
     ]
-    sign = 1.0 if maximizes(study) else -1.0
-    return max(candidates, key=lambda trial: sign * (trial.value or 0.0), default=None)
+    return [trial for _, trial in sorted(candidates, key=lambda candidate: candidate[0])]
+
+
+def best_trial(study: Study, trials: Iterable[FrozenTrial]) -> FrozenTrial | None:
+    """Give the first of them; :obj:`None` if there is none."""
+    return next(iter(best_trials(study, trials)), None)
+
+
+def evenly(items: Sequence[T], n: int, *, keep: Iterable[int] = ()) -> list[T]:
+    """Take items at even distances, the first and the last one among them.
+
+    Args:
+        items:
+            The items.
+        n:
+            How many to take at most, beside those to keep.
+        keep:
+            Places of items that are taken in any case.
+
+    Returns:
+        The items, in their order; all if there are no more than ``n``.
+    """
+    if len(items) <= n:
+        return list(items)
+    # A fixed number of places, rounded: distances differ by one at most.
+    places = set(np.linspace(0, len(items) - 1, max(0, n)).round().astype(int).tolist())
+    return [items[place] for place in sorted(places | set(keep))]
 
 
 def asks_for_log_axis(values: Iterable[float], *, maximize: bool) -> bool:

@@ -292,7 +292,7 @@ def test_bad_arguments(tmp_path):
 def test_pytorch_is_named_if_it_is_missing(tmp_path, monkeypatch):
     checkpoint = Checkpoint(optuna.create_study().ask(), tmp_path)
     monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(ImportError, match=r"pip install optuna_perfpred\[nas\]"):
+    with pytest.raises(ImportError, match=r'pip install "optuna_perfpred\[nas\]"'):
         checkpoint.save({"epoch": 0}, 0)
     checkpoint.save(b"0", 0)
 

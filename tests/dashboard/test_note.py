@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from optuna_perfpred.dashboard._note import with_section
+from optuna_perfpred.dashboard._panels import with_section
 
 
 OWN = "# My study\n\nThe data of May.\n"

@@ -61,7 +61,8 @@ def test_the_note_tells_what_was_saved_risked_and_audited():
     assert audit.n_audited > 0
     assert saved.n_pruned > 0
     assert f"about {saved.steps_saved:,} steps" in note
-    assert f"{len(audit.false_prunes)} of {audit.n_audited} audited trials became" in note
+    assert f"{len(audit.false_prunes)} of {audit.n_audited} trials that would have" in saved.audit
+    assert saved.audit in note
     audited = [t.number for t in study.trials if t.user_attrs.get("perfpred:audit")]
     listed = [f"Trial {number}: at step" in note for number in audited]
     assert sum(listed) == min(10, len(audited))

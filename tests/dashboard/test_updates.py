@@ -18,9 +18,9 @@ import pytest
 import sqlalchemy
 
 from optuna_perfpred._storages import open_storage
-from optuna_perfpred.dashboard import _updates
-from optuna_perfpred.dashboard._served_storage import serve_from
-from optuna_perfpred.dashboard._updates import Updates
+from optuna_perfpred.dashboard import _server
+from optuna_perfpred.dashboard._server import serve_from
+from optuna_perfpred.dashboard._server import Updates
 from tests.dashboard.studies import make_study
 
 
@@ -67,9 +67,7 @@ def test_figures_are_kept_current_and_nothing_is_written(url):
 
 def test_only_trials_that_ended_give_new_figures(url, monkeypatch):
     drawn = []
-    monkeypatch.setattr(
-        _updates, "drawn", lambda study, _: drawn.append(study.study_name) or iter(())
-    )
+    monkeypatch.setattr(_server, "panels", lambda study: drawn.append(study.study_name) or {})
     updates = Updates(serve_from(open_storage(url)), [], 1.0)
     updates.update()
     trial = as_written(url).ask()

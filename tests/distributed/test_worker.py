@@ -7,7 +7,10 @@ import sqlite3
 import sys
 
 import optuna
+from optuna.storages import JournalStorage
 from optuna.storages import RetryHeartbeatStaleTrialCallback
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import TrialState
 import pytest
 
 from optuna_perfpred.distributed import _storage
@@ -288,6 +291,22 @@ def test_the_log_is_as_before_after_a_worker(place):
         run_worker(place.write(SQUARE), storage=place.storage, study_name=STUDY, n_trials=1) == 0
     )
     assert settings() == before
+
+
+def test_a_continued_trial_counts_once_among_all(place):
+    storage = JournalStorage(JournalFileBackend(place.storage))
+    study = optuna.create_study(storage=storage, study_name=STUDY, direction="maximize")
+    stopped = study.ask()
+    study.tell(stopped, state=TrialState.PRUNED)
+    study.enqueue_trial({"x": 0.5}, user_attrs={"perfpred:continues": stopped.number})
+    path = place.write(SQUARE)
+    assert run_worker(path, storage=place.storage, study_name=STUDY, max_trials=3) == 0
+    assert [trial.user_attrs.get("perfpred:continues") for trial in study.trials] == [
+        None,
+        0,
+        None,
+        None,
+    ]
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,10 @@ import warnings
 
 import numpy as np
 import optuna
+from optuna.samplers import PartialFixedSampler
+from optuna.samplers import QMCSampler
+from optuna.samplers import RandomSampler
+from optuna.samplers import TPESampler
 from optuna.trial import TrialState
 import pytest
 
@@ -32,12 +36,14 @@ def rising(x, n=20):
     return x * (1.0 - 0.8 ** np.arange(1, n + 1)) + noise(x, n)
 
 
-def search(trainings, direction="maximize", *, steps=None, when_pruned=None):
+def search(trainings, direction="maximize", *, steps=None, when_pruned=None, sampler=None):
     """Run trials, each with what it would report and return in full; give the study.
 
     An objective that catches the request to stop returns ``when_pruned``.
     """
-    study = optuna.create_study(direction=direction, pruner=PerformancePredictionPruner())
+    study = optuna.create_study(
+        direction=direction, pruner=PerformancePredictionPruner(), sampler=sampler
+    )
     for x, curve, returned in trainings:
         study.enqueue_trial({"x": x})
         trial = study.ask(X)
@@ -206,3 +212,33 @@ def test_slow_trials_that_are_better_are_not_all_lost(seed):
     assert len(slow - set(stopped(study))) >= 4
     assert study.best_value > 0.9
     assert stopped(study)
+
+
+SAMPLERS_AT_RANDOM = [
+    RandomSampler(),
+    QMCSampler(warn_independent_sampling=False),
+    PartialFixedSampler({}, RandomSampler()),
+]
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS_AT_RANDOM, ids=lambda s: type(s).__name__)
+def test_more_is_stopped_where_the_sampler_learns(sampler):
+    trainings = [(x, c := rising(x), c[-1]) for x in qualities(3)]
+    n_at_random = len(stopped(search(trainings, sampler=sampler)))
+    assert 0 < n_at_random < len(stopped(search(trainings, sampler=TPESampler())))
+
+
+@pytest.mark.parametrize("kind", ["returns the best", "unequal lengths"])
+def test_a_sampler_that_learns_does_not_count_where_trials_end_differently(kind):
+    trainings = []
+    # The first two are complete, from which it is seen that lengths differ.
+    for number, x in enumerate([0.4, 0.5, *qualities(4)]):
+        curve = rising(x)
+        if kind == "unequal lengths":
+            curve = curve[: 20 - 4 * (number % 2)]
+        else:
+            curve[-1] -= 0.05
+        trainings.append((x, curve, curve.max() if kind == "returns the best" else curve[-1]))
+    at_random = stopped(search(trainings, sampler=RandomSampler()))
+    assert at_random
+    assert stopped(search(trainings, sampler=TPESampler())) == at_random

@@ -341,3 +341,41 @@ def test_the_best_architecture_is_no_lucky_one():
     study.tell(lucky, study.best_value + 0.01)
     assert study.best_trial.number == lucky.number
     assert cell_value(study.sampler.best_architecture(study)) > worth
+
+
+@pytest.mark.parametrize("noise", [0.0, 1.0])
+def test_what_looks_best_is_trained_again_where_trainings_differ_by_chance(noise):
+    rng = np.random.default_rng(0)
+    study = new_study(RandomSampler(seed=0))
+
+    def objective(trial):
+        value = cell_value(CELLS.suggest(trial)) + noise * rng.normal()
+        return value - 0.1 * abs(np.log10(trial.suggest_float("rate", 1e-4, 1.0, log=True)))
+
+    run(study, 79, objective)
+    study.sampler = ArchitectureSampler(CELLS, seed=0)
+    run(study, 30, objective)
+    known = {}
+    for trial in study.trials:
+        known.setdefault(tuple(sorted(trial.params.items())), []).append(trial)
+    again = [trials for trials in known.values() if len(trials) > 1]
+    assert all(trials[0].number < trials[1].number >= 80 for trials in again)
+    if noise == 0.0:
+        assert sum(len(trials) - 1 for trials in again) <= 2
+    else:
+        assert sum(len(trials) - 1 for trials in again) > 2
+        values = [cell_value(CELLS.parse(t[0].user_attrs["architecture"])) for t in again]
+        assert np.mean(values) > 2.0
+
+
+def test_enqueued_beginnings_and_running_networks_are_not_trained_again():
+    rng = np.random.default_rng(0)
+    study = new_study(RandomSampler(seed=0))
+    run(study, 90, lambda trial: cell_value(CELLS.suggest(trial)) + rng.normal())
+    study.sampler = ArchitectureSampler(CELLS, seed=0)
+    first = next(iter(study.trials[0].params.items()))
+    study.enqueue_trial(dict([first]))
+    trials = [study.ask() for _ in range(8)]
+    networks = [CELLS.suggest(trial) for trial in trials]
+    assert trials[0].params[first[0]] == first[1]
+    assert len(set(networks)) == len(networks)

@@ -11,7 +11,7 @@ from optuna_perfpred import SequentialRegression
 from optuna_perfpred.replay import replay
 from optuna_perfpred.visualization import matplotlib
 from optuna_perfpred.visualization import plot_calibration
-from optuna_perfpred.visualization._calibration_info import _get_calibration_info
+from optuna_perfpred.visualization._calibration import _get_calibration_info
 from tests.replay.studies import crossing_curves
 from tests.replay.studies import recorded_study
 from tests.visualization.studies import add
@@ -45,11 +45,11 @@ def test_forecasts_of_a_study_beside_what_happened(direction):
     fourth = info.predictions[3]
     assert (fourth.predicted, fourth.std, fourth.final) == (sign * 0.45, 0.1, sign * 0.63)
     low, high = info.bins
-    assert (low.low, low.high, low.n) == (0.02, 0.05, 10)
-    assert (low.stated, low.share) == pytest.approx((0.04, 0.2))
+    assert (low.low, low.high, low.count) == (0.02, 0.05, 10)
+    assert (low.mean_forecast, low.frequency) == pytest.approx((0.04, 0.2))
     # Wilson's interval for 2 of 10.
-    assert low.interval == pytest.approx((0.0567, 0.5098), abs=1e-4)
-    assert (high.n, high.share) == (1, 0.0)
+    assert info.intervals[0] == pytest.approx((0.0567, 0.5098), abs=1e-4)
+    assert (high.count, high.frequency) == (1, 0.0)
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -73,7 +73,7 @@ def test_both_figures_have_the_same_content():
     assert np.square(shares.y) == pytest.approx([0.2, 0.0])
     assert np.square(shares.x) == pytest.approx([0.04, 0.3])
     tops = [np.square(y + up) for y, up in zip(shares.y, shares.error_y.array, strict=True)]
-    assert tops == pytest.approx([one.interval[1] for one in info.bins])
+    assert tops == pytest.approx([high for _, high in info.intervals])
 
 
 def test_forecasts_in_a_replay():
@@ -86,7 +86,7 @@ def test_forecasts_in_a_replay():
     assert len(info.predictions) == len(stated) > 10
     assert {one.kind for one in info.predictions} == {"replayed"}
     assert [one.final for one in info.predictions] == [trial.value for trial in stated]
-    assert sum(one.n for one in info.bins) == report.calibration.count > len(stated)
+    assert sum(one.count for one in info.bins) == report.calibration.count > len(stated)
     plot_calibration(report)
     matplotlib.plot_calibration(report)
 
@@ -108,7 +108,7 @@ def test_values_that_are_not_finite_still_tell_whether_the_probability_held():
     add(study, [0.0, 0.5], decision(0, probability=None, audit=True))
     info = _get_calibration_info(study)
     assert [one.number for one in info.predictions] == [3]
-    assert [one.n for one in info.bins] == [2]
+    assert [one.count for one in info.bins] == [2]
     plot_calibration(study)
     matplotlib.plot_calibration(study)
 
@@ -120,7 +120,7 @@ def test_many_trials_are_thinned_and_have_no_error_bars():
     info = _get_calibration_info(study)
     assert info.title.endswith("(1000 of 1500 trials)")
     assert len(info.predictions) == 1000
-    assert sum(one.n for one in info.bins) == 1500
+    assert sum(one.count for one in info.bins) == 1500
     trace = next(t for t in plot_calibration(study).data if t.name == "let finish on purpose")
     assert trace.error_x.array is None
 

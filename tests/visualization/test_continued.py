@@ -9,7 +9,7 @@ from optuna_perfpred.visualization import matplotlib
 from optuna_perfpred.visualization import plot_forecasts
 from optuna_perfpred.visualization import plot_savings
 from optuna_perfpred.visualization import savings
-from optuna_perfpred.visualization._forecasts_info import _get_forecasts_info
+from optuna_perfpred.visualization._forecasts import _get_forecasts_info
 from tests.continued import add
 from tests.continued import N_STEPS
 from tests.continued import NO_NUMBERS
@@ -36,7 +36,7 @@ def test_what_is_trained_again_is_taken_from_what_was_saved(study, trained, repe
     assert (saved.steps_trained, saved.steps_repeated) == (trained, repeated)
     assert saved.steps_saved == saved.steps_saved_by_forecasts == 30 - trained
     assert saved.share == pytest.approx((30 - trained) / 30)
-    assert ("Steps trained again" in str(saved)) == (repeated > 0)
+    assert ("that were trained again" in str(saved)) == (repeated > 0)
     figure = plot_savings(study)
     assert sum(trace.y[-1] for trace in figure.data) == 30
     assert ("trained again" in {trace.name for trace in figure.data}) == (repeated > 0)

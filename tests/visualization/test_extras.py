@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+from matplotlib import pyplot as plt
 import optuna
 import pytest
 
@@ -37,6 +38,13 @@ def test_a_missing_library_is_told_with_the_extra_that_has_it(monkeypatch, libra
 def test_both_have_the_same_figures():
     assert set(CALLS) == set(visualization.matplotlib.__all__)
     assert set(CALLS) | {"Savings", "matplotlib", "savings"} == set(visualization.__all__)
+
+
+def test_a_name_with_two_dollars_is_no_formula(tmp_path):
+    study = optuna.create_study(study_name=r"$\cost$")
+    for name in ("plot_calibration", "plot_forecasts", "plot_savings"):
+        getattr(visualization.matplotlib, name)(study)
+        plt.savefig(tmp_path / "figure.png")
 
 
 def test_the_package_needs_neither():

@@ -11,7 +11,7 @@ import pytest
 from optuna_perfpred import PerformancePredictionPruner
 from optuna_perfpred.visualization import matplotlib
 from optuna_perfpred.visualization import plot_forecasts
-from optuna_perfpred.visualization._forecasts_info import _get_forecasts_info
+from optuna_perfpred.visualization._forecasts import _get_forecasts_info
 from tests.pruners.studies import run
 from tests.pruners.studies import study_with
 from tests.visualization.studies import add
@@ -214,9 +214,9 @@ def test_the_axes_have_the_metric_s_name_and_both_figures_the_same_content():
         trace = next(t for t in figure.data if t.name == kind and t.showlegend is None)
         drawn = [x for x in trace.x if x is not None and not np.isnan(x)]
         assert drawn == [step for curve in curves for step in curve.steps]
-        (lines,) = (c for c in ax.collections if c.get_label() == kind)
-        drawn = [path.vertices[:, 1].tolist() for path in lines.get_paths()]
-        assert drawn == [curve.values for curve in curves]
+        (line,) = (line for line in ax.lines if line.get_label() == kind)
+        drawn = [y for y in line.get_ydata() if not np.isnan(y)]
+        assert drawn == [value for curve in curves for value in curve.values]
     # The trial stopped by a forecast tells why when it is pointed at.
     stopped = [t for t in figure.data if t.name == "stopped by a forecast" and t.mode == "markers"]
     assert "At step 1 it is hopeless." in stopped[0].text[0]

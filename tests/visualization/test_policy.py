@@ -8,7 +8,7 @@ from optuna_perfpred import QLearningSampler
 from optuna_perfpred.nas import ConvNetSpace
 from optuna_perfpred.visualization import matplotlib
 from optuna_perfpred.visualization import plot_policy
-from optuna_perfpred.visualization._policy_info import _get_policy_info
+from optuna_perfpred.visualization._policy import _get_policy_info
 from tests.samplers.searches import search
 from tests.samplers.searches import SPACE
 

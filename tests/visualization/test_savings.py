@@ -11,7 +11,6 @@ import pytest
 from optuna_perfpred.visualization import matplotlib
 from optuna_perfpred.visualization import plot_savings
 from optuna_perfpred.visualization import savings
-from optuna_perfpred.visualization._savings_info import _get_savings_info
 from tests.visualization.studies import add
 from tests.visualization.studies import add_pruned
 from tests.visualization.studies import decision
@@ -37,8 +36,9 @@ def test_steps_hours_and_money_of_each_kind_of_trial(direction):
     assert "of 1 pruned ones" in saved.audit
     text = str(saved)
     assert "Study 'small': 3 of 6 finished trials were pruned." in text
-    assert "Steps trained: 21; saved: 9 (30.0%)" in text
-    assert "Money: 2.00; saved: 0.90." in text
+    assert "30 % of the training: 3 pruned trials of 6 spared about 9 steps, 21 were" in text
+    assert "In money: 0.90 saved, 2.00 spent." in text
+    assert "3 were by forecasts, 4 by the wrapped pruner and 2 otherwise." in text
     assert saved.audit in text
     assert savings(small_study(direction)).money_saved is None
 
@@ -77,26 +77,25 @@ def test_before_any_trial_is_complete_the_longest_curve_is_what_is_known():
 
 def test_the_figure_is_cumulative_and_stacked():
     study = small_study()
-    info = _get_savings_info(study)
-    assert info.title == "Steps trained and saved in trials of small: 30% saved"
-    assert info.times == sorted(info.times)
-    assert {band: steps[-1] for band, steps in info.steps.items()} == {
+    figure, ax = plot_savings(study), matplotlib.plot_savings(study)
+    title = "Steps trained and saved in trials of small: 30% saved"
+    assert figure.layout.title.text.startswith(f"{title}<br>")
+    assert ax.figure.get_suptitle() == title
+    bands = {
         "trained": 18.0,
         "trained for the audit": 3.0,
         "saved by forecasts": 3.0,
         "saved by the wrapped pruner": 4.0,
         "saved otherwise": 2.0,
     }
-    for steps in info.steps.values():
-        assert len(steps) == len(info.times) == 7
-        assert steps[0] == 0.0
-        assert min(np.diff(steps)) >= 0.0
-    figure, ax = plot_savings(study), matplotlib.plot_savings(study)
-    assert [trace.name for trace in figure.data] == list(info.steps)
-    assert [area.get_label() for area in ax.collections] == list(info.steps)
+    assert {trace.name: trace.y[-1] for trace in figure.data} == bands
+    assert [area.get_label() for area in ax.collections] == list(bands)
     assert {trace.stackgroup for trace in figure.data} == {"steps"}
-    for trace, steps in zip(figure.data, info.steps.values(), strict=True):
-        assert list(trace.y) == steps
+    for trace in figure.data:
+        assert list(trace.x) == sorted(trace.x)
+        assert len(trace.y) == len(trace.x) == 7
+        assert trace.y[0] == 0.0
+        assert min(np.diff(trace.y)) >= 0.0
     # The upper edge is what the trials would have cost without pruning.
     assert max(ax.collections[-1].get_paths()[0].vertices[:, 1]) == pytest.approx(30.0)
     assert "1 trials that would have been pruned became the best" in figure.layout.title.text
@@ -109,10 +108,10 @@ def test_a_large_study_is_thinned():
         add(study, [1.0] * 4)
     for number in range(990):
         add_pruned(study, [1.0], decision(0) if number % 3 else None)
-    info = _get_savings_info(study)
-    assert len(info.times) <= 501
-    assert info.steps["trained"][-1] == 10 * 4 + 990
-    assert info.steps["saved by forecasts"][-1] + info.steps["saved otherwise"][-1] == 990 * 3
+    last = {trace.name: trace.y[-1] for trace in plot_savings(study).data}
+    assert len(plot_savings(study).data[0].x) <= 501
+    assert last["trained"] == 10 * 4 + 990
+    assert last["saved by forecasts"] + last["saved otherwise"] == 990 * 3
 
 
 def test_times_with_and_without_a_zone():
