@@ -14,7 +14,7 @@ from _evidence_sets import digest
 import numpy as np
 
 from optuna_perfpred import CurvePredictor
-from optuna_perfpred import Forecast
+from optuna_perfpred.predictors import Forecast
 
 
 if TYPE_CHECKING:

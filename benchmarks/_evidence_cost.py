@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
     import optuna
 
-    from optuna_perfpred import Forecast
+    from optuna_perfpred.predictors import Forecast
 
 
 FRACTION = 0.25

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from _evidence_results import Result
 
     from optuna_perfpred import CurvePredictor
-    from optuna_perfpred import Forecast
+    from optuna_perfpred.predictors import Forecast
 
 
 # Of these test curves the forecasts are kept, for comparisons with predictors that are too slow

@@ -11,7 +11,8 @@ import re
 from typing import NamedTuple
 from typing import TYPE_CHECKING
 
-from optuna_perfpred import predictors
+import baselines
+
 from optuna_perfpred import SequentialRegression
 
 
@@ -55,26 +56,26 @@ def _regressor(name: str, *, published: bool) -> Entry:
 
 
 PREDICTORS: dict[str, Entry] = {
-    LAST_SEEN_VALUE: Entry("`LastSeenValue()`", predictors.LastSeenValue, FAST),
+    LAST_SEEN_VALUE: Entry("`LastSeenValue()`", baselines.LastSeenValue, FAST),
     **{name: _regressor(name, published=False) for name in REGRESSORS},
     OURS: Entry("**ours (default)**", SequentialRegression, FAST),
     **{name: _regressor(regressor, published=True) for name, regressor in PUBLISHED.items()},
     "parametric_ensemble": Entry(
         "`ParametricEnsemble()` (LCE)",
-        lambda: predictors.ParametricEnsemble(),
+        lambda: baselines.ParametricEnsemble(),
         SLOW,
         ("emcee",),
         per_trial=True,
     ),
     "bayesian_network": Entry(
         "`BayesianCurveNetwork()` (LC-Net)",
-        lambda: predictors.BayesianCurveNetwork(),
+        lambda: baselines.BayesianCurveNetwork(),
         SLOW,
         ("torch",),
     ),
-    "ft_pfn": Entry("`InContextPredictor()` (FT-PFN)", predictors.InContextPredictor, SLOW),
+    "ft_pfn": Entry("`InContextPredictor()` (FT-PFN)", baselines.InContextPredictor, SLOW),
     "lc_pfn": Entry(
-        '`InContextPredictor("lc-pfn")`', lambda: predictors.InContextPredictor("lc-pfn"), SLOW
+        '`InContextPredictor("lc-pfn")`', lambda: baselines.InContextPredictor("lc-pfn"), SLOW
     ),
 }
 
@@ -123,5 +124,7 @@ def source_digest(name: str) -> str:
         module = queue.pop()
         if module not in sources:
             sources[module] = inspect.getsource(import_module(module))
-            queue += re.findall(rf"from ({predictors.__name__}[.\w]+) import", sources[module])
+            queue += re.findall(
+                r"from ((?:optuna_perfpred\.predictors|baselines)[.\w]+) import", sources[module]
+            )
     return hashlib.sha256("".join(sources[m] for m in sorted(sources)).encode()).hexdigest()[:12]

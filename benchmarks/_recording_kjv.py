@@ -13,8 +13,8 @@ import torch
 from torch import nn
 from torch import Tensor
 
-from optuna_perfpred import RecurrentSpace
 from optuna_perfpred.nas import build
+from optuna_perfpred.nas import RecurrentSpace
 
 
 sys.path.append(str(Path(__file__).parent / "stopping_rule"))

@@ -30,8 +30,8 @@ from optuna.trial import create_trial
 from optuna.trial import TrialState
 
 from optuna_perfpred import ArchitectureSampler
-from optuna_perfpred import ConvNetSpace
 from optuna_perfpred import QLearningSampler
+from optuna_perfpred.nas import ConvNetSpace
 from optuna_perfpred.nas import ConvNetState
 from optuna_perfpred.nas import Layer
 from optuna_perfpred.nas import Softmax

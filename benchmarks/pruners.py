@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
 
-    from optuna_perfpred import Forecast
+    from optuna_perfpred.predictors import Forecast
     from optuna_perfpred.replay import ReplayReport
 
 

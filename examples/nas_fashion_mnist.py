@@ -42,10 +42,10 @@ from torch.utils.data import TensorDataset
 from torchvision.datasets import FashionMNIST
 from torchvision.datasets.utils import extract_archive
 
-from optuna_perfpred import ConvNetSpace
 from optuna_perfpred import PerformancePredictionPruner
 from optuna_perfpred import QLearningSampler
 from optuna_perfpred.nas import build
+from optuna_perfpred.nas import ConvNetSpace
 from optuna_perfpred.nas import train
 
 

@@ -31,8 +31,8 @@ from torch.utils.data import TensorDataset
 
 from optuna_perfpred import ArchitectureSampler
 from optuna_perfpred import PerformancePredictionPruner
-from optuna_perfpred import RecurrentSpace
 from optuna_perfpred.nas import build
+from optuna_perfpred.nas import RecurrentSpace
 from optuna_perfpred.nas import train
 
 

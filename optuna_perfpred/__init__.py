@@ -3,18 +3,9 @@
 from optuna_perfpred import _interrupt  # noqa: F401  # The first one.
 from optuna_perfpred.checkpoints import Checkpoint
 from optuna_perfpred.explanation import explain
-from optuna_perfpred.explanation import Explanation
-from optuna_perfpred.nas import ConvNetSpace
-from optuna_perfpred.nas import RecurrentSpace
 from optuna_perfpred.optimization import finish
-from optuna_perfpred.optimization import Finished
 from optuna_perfpred.optimization import optimize
-from optuna_perfpred.predictors import BayesianCurveNetwork
 from optuna_perfpred.predictors import CurvePredictor
-from optuna_perfpred.predictors import Forecast
-from optuna_perfpred.predictors import InContextPredictor
-from optuna_perfpred.predictors import LastSeenValue
-from optuna_perfpred.predictors import ParametricEnsemble
 from optuna_perfpred.predictors import SequentialRegression
 from optuna_perfpred.pruners import FastHyperbandPruner
 from optuna_perfpred.pruners import PerformancePredictionPruner
@@ -28,21 +19,12 @@ __version__ = "0.1.0"
 
 __all__ = [
     "ArchitectureSampler",
-    "BayesianCurveNetwork",
     "Checkpoint",
-    "ConvNetSpace",
     "CurvePredictor",
-    "Explanation",
     "FastHyperbandPruner",
-    "Finished",
-    "Forecast",
-    "InContextPredictor",
-    "LastSeenValue",
-    "ParametricEnsemble",
     "PerformancePredictionPruner",
     "PredictedValueSampler",
     "QLearningSampler",
-    "RecurrentSpace",
     "SequentialRegression",
     "StoppingRule",
     "explain",

@@ -28,7 +28,7 @@ from optuna_perfpred.distributed._command import add_worker_command
 from optuna_perfpred.explanation._command import add_explain_command
 from optuna_perfpred.replay import load_curves
 from optuna_perfpred.replay import replay
-from optuna_perfpred.replay._advice import advise
+from optuna_perfpred.replay._comparison import advise
 from optuna_perfpred.replay._comparison import comparison_table
 from optuna_perfpred.replay._comparison import DEFAULT_PRUNERS
 from optuna_perfpred.replay._comparison import describe_recording

@@ -16,7 +16,7 @@ from optuna.storages.journal import JournalFileBackend
 import pytest
 
 from optuna_perfpred import _cli
-from optuna_perfpred.replay import _advice
+from optuna_perfpred.replay import _comparison
 from tests.distributed.worker_files import COMMAND
 from tests.replay.studies import crossing_curves
 from tests.replay.studies import recorded_study
@@ -207,7 +207,7 @@ def test_a_folder_without_curves_is_told(name, tmp_path, capsys):
 
 
 def test_advise_recommends_settings(sqlite_url, capsys, monkeypatch):
-    monkeypatch.setattr(_advice, "SETTINGS", ({}, {"confidence": 0.9}))
+    monkeypatch.setattr(_comparison, "SETTINGS", ({}, {"confidence": 0.9}))
     arguments = ["--study-name", "cnn", "--repeats", "2", "--seed", "0"]
     status, out, _ = run(capsys, "advise", "--storage", sqlite_url, *arguments)
     assert status == 0
@@ -247,7 +247,7 @@ def documented(command):
     ],
 )
 def test_the_exit_codes_of_each_command(command, arguments, sqlite_url, tmp_path, monkeypatch):
-    monkeypatch.setattr(_advice, "SETTINGS", ({},))
+    monkeypatch.setattr(_comparison, "SETTINGS", ({},))
     monkeypatch.delenv("OPTUNA_STORAGE", raising=False)
     codes = set()
     if arguments == ["-o"]:

@@ -35,7 +35,7 @@ from optuna_perfpred.dashboard._words import tell
 from optuna_perfpred.distributed._log import worker_log
 from optuna_perfpred.distributed._signals import StopSignals
 from optuna_perfpred.history import identify
-from optuna_perfpred.pruners._retries import DECISION_ATTRS
+from optuna_perfpred.pruners._recorded_decision import DECISION_ATTRS
 from optuna_perfpred.visualization._drawing import import_to_plot
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from optuna.trial import TrialState
 
 from optuna_perfpred._attributes import finite
-from optuna_perfpred.explanation._second_chance import tell_end
+from optuna_perfpred.explanation._outcome import tell_end
 from optuna_perfpred.history import gone_on_with
 from optuna_perfpred.history import stopped_trial
 from optuna_perfpred.history import tell_why_continued

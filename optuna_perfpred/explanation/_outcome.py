@@ -6,15 +6,20 @@ from typing import TYPE_CHECKING
 from optuna.pruners._successive_halving import _completed_rung_key
 from optuna.trial import TrialState
 
+from optuna_perfpred.history import stopped_trial
+from optuna_perfpred.history import tell_why_continued
 from optuna_perfpred.pruners._assessment import AUDIT
 from optuna_perfpred.pruners._recorded_decision import is_by_wrapped_pruner
 
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from optuna.trial import FrozenTrial
 
     from optuna_perfpred.history import CurveRecord
     from optuna_perfpred.history import FinishedTrials
+    from optuna_perfpred.pruners import Assessment
     from optuna_perfpred.pruners._recorded_decision import Decision
 
 
@@ -25,9 +30,8 @@ _RUNG = _completed_rung_key(0).rstrip("0")
 def tell_outcome(
     trial: FrozenTrial,
     decision: Decision | None,
+    assessment: Assessment | None,
     *,
-    judged_at: int | None,
-    stops: bool,
     horizon: int | None,
     best_before: CurveRecord | None,
     sign: float,
@@ -39,10 +43,8 @@ def tell_outcome(
             The trial.
         decision:
             What a pruner has decided on it.
-        judged_at:
-            The step whose forecast is told, if there is one.
-        stops:
-            Whether a pruner stops the trial by that forecast.
+        assessment:
+            What is foreseen of it, found again.
         horizon:
             The step at which a full curve ends, or the rung that decided; :obj:`None` if it is
             not known.
@@ -59,23 +61,25 @@ def tell_outcome(
         verdict = _verdict(trial, best_before, sign)
         return f"It was let finish on purpose, to check this decision, and {_end(trial)}{verdict}."
     found_again = ""
-    if judged_at is not None:
-        found_again = " By this forecast, found again, it would "
-        found_again += f"be stopped at step {judged_at}." if stops else "go on."
+    if assessment is not None:
+        would = f"be stopped at step {assessment.step}" if assessment.is_hopeless else "go on"
+        found_again = f" By this forecast, found again, it would {would}."
     if trial.state == TrialState.PRUNED:
         return _pruned(trial, decision, horizon) + (found_again if decision is None else "")
     if decision is not None:
         return f"It went on nevertheless and {_end(trial)}."
     if trial.state == TrialState.WAITING:
         return "It is waiting to be run."
-    if judged_at is None:
+    if assessment is None:
         return f"It {_end(trial)}."
-    if trial.state == TrialState.COMPLETE and not stops:
-        found_again = f" It came closest to that at step {judged_at}."
+    if trial.state == TrialState.COMPLETE and not assessment.is_hopeless:
+        found_again = f" It came closest to that at step {assessment.step}."
     return f"It was not stopped and {_end(trial)}.{found_again}"
 
 
-def why_not_judged(trial: FrozenTrial, finished: FinishedTrials, repeats_until: int | None) -> str:
+def why_not_assessed(
+    trial: FrozenTrial, finished: FinishedTrials, repeats_until: int | None
+) -> str:
     """Tell in a sentence why nothing was foreseen of a trial.
 
     Args:
@@ -147,3 +151,37 @@ def _verdict(trial: FrozenTrial, best_before: CurveRecord | None, sign: float) -
     if sign * trial.value > sign * best_before.value:
         return f", better than {best}: pruning it would have been wrong"
     return f", not better than {best}: pruning it would have been right"
+
+
+def tell_second_chances(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> tuple[str, ...]:
+    """Tell with which stopped trial a trial goes on, and which have gone on with it.
+
+    Args:
+        trial:
+            The trial.
+        trials:
+            All trials of its study, by ascending number.
+
+    Returns:
+        A sentence for each; empty if there are none.
+    """
+    why = tell_why_continued(trial, trials)
+    sentences = [] if why is None else [why]
+    sentences += [
+        f"Trial {other.number} goes on with it, and {tell_end(other)}."
+        for other in trials
+        if stopped_trial(other, trials) is trial
+    ]
+    return tuple(sentences)
+
+
+def tell_end(trial: FrozenTrial) -> str:
+    """Tell in a few words how a trial that goes on with a stopped one has ended, or if."""
+    if trial.state == TrialState.COMPLETE:
+        return f"ended at {trial.value:.4g}"
+    if trial.state == TrialState.PRUNED:
+        at = "" if trial.last_step is None else f" at step {trial.last_step}"
+        return f"was stopped again{at}"
+    if trial.state == TrialState.FAIL:
+        return "failed"
+    return "is running" if trial.state == TrialState.RUNNING else "waits to be run"

@@ -5,53 +5,24 @@ what the study shows of how far to trust them are parts of one forecast. Pruners
 explanations and figures ask it.
 """
 
-from optuna_perfpred.forecasts._completed_trials import CompletedTrials
-from optuna_perfpred.forecasts._earlier_studies import EarlierStudies
-from optuna_perfpred.forecasts._features import FEATURE_NAMES
-from optuna_perfpred.forecasts._features import features
-from optuna_perfpred.forecasts._features import N_RECENT
-from optuna_perfpred.forecasts._features import Observed
-from optuna_perfpred.forecasts._learned import Curve
-from optuna_perfpred.forecasts._learned import Learned
-from optuna_perfpred.forecasts._learned import Situation
-from optuna_perfpred.forecasts._peers import PEER_FEATURE_NAMES
-from optuna_perfpred.forecasts._peers import peer_features
-from optuna_perfpred.forecasts._proposals import odds_of_improvement
-from optuna_perfpred.forecasts._returned_values import Returned
-from optuna_perfpred.forecasts._returned_values import ReturnedValues
-from optuna_perfpred.forecasts._schedule import n_learned_from
-from optuna_perfpred.forecasts._stopping_rule import relative_chance
-from optuna_perfpred.forecasts._stopping_rule import StoppingRule
-from optuna_perfpred.forecasts._study_forecast import PeerForecast
-from optuna_perfpred.forecasts._study_forecast import StudyForecast
-from optuna_perfpred.forecasts._study_forecast import TrialForecasts
-from optuna_perfpred.forecasts._study_settings import BestTrials
-from optuna_perfpred.forecasts._study_settings import StudySettings
-from optuna_perfpred.forecasts._trees import BoostedTrees
-
-
-__all__ = [
-    "FEATURE_NAMES",
-    "N_RECENT",
-    "PEER_FEATURE_NAMES",
-    "BestTrials",
-    "BoostedTrees",
-    "CompletedTrials",
-    "Curve",
-    "EarlierStudies",
-    "Learned",
-    "Observed",
-    "PeerForecast",
-    "Returned",
-    "ReturnedValues",
-    "Situation",
-    "StoppingRule",
-    "StudyForecast",
-    "StudySettings",
-    "TrialForecasts",
-    "features",
-    "n_learned_from",
-    "odds_of_improvement",
-    "peer_features",
-    "relative_chance",
-]
+from optuna_perfpred.forecasts._completed_trials import CompletedTrials as CompletedTrials
+from optuna_perfpred.forecasts._features import FEATURE_NAMES as FEATURE_NAMES
+from optuna_perfpred.forecasts._features import features as features
+from optuna_perfpred.forecasts._features import N_RECENT as N_RECENT
+from optuna_perfpred.forecasts._features import Observed as Observed
+from optuna_perfpred.forecasts._features import PEER_FEATURE_NAMES as PEER_FEATURE_NAMES
+from optuna_perfpred.forecasts._features import peer_features as peer_features
+from optuna_perfpred.forecasts._learned import Curve as Curve
+from optuna_perfpred.forecasts._learned import Learned as Learned
+from optuna_perfpred.forecasts._learned import RuleInputs as RuleInputs
+from optuna_perfpred.forecasts._schedule import Fits as Fits
+from optuna_perfpred.forecasts._schedule import is_first_of as is_first_of
+from optuna_perfpred.forecasts._schedule import n_learned_from as n_learned_from
+from optuna_perfpred.forecasts._stopping_rule import BoostedTrees as BoostedTrees
+from optuna_perfpred.forecasts._stopping_rule import relative_chance as relative_chance
+from optuna_perfpred.forecasts._stopping_rule import StoppingRule as StoppingRule
+from optuna_perfpred.forecasts._study_forecast import StudyForecast as StudyForecast
+from optuna_perfpred.forecasts._study_forecast import TrialForecasts as TrialForecasts
+from optuna_perfpred.forecasts._study_settings import BestTrials as BestTrials
+from optuna_perfpred.forecasts._study_settings import EarlierStudies as EarlierStudies
+from optuna_perfpred.forecasts._study_settings import StudySettings as StudySettings

@@ -8,10 +8,11 @@ from optuna_perfpred.forecasts._gain_regression import GainRegression
 
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
+    from optuna_perfpred._arrays import Floats
+    from optuna_perfpred._arrays import Places
 
     # A curve, a configuration, and what the regression predicts of them.
-    _Predicted = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]
+    _Predicted = tuple[Floats, Floats, Floats]
 
 # Fewer trials than this give no quantiles and no rank correlation,
 _MIN_FOR_RANKS = 4
@@ -121,13 +122,13 @@ class CompletedTrials:
 
     def __init__(
         self,
-        curves: npt.NDArray[np.float64],
-        finals: npt.NDArray[np.float64],
-        configurations: npt.NDArray[np.float64],
+        curves: Floats,
+        finals: Floats,
+        configurations: Floats,
         *,
         best_value: float | None = None,
-        lengths: npt.NDArray[np.intp] | None = None,
-        trained: npt.NDArray[np.float64] | None = None,
+        lengths: Places | None = None,
+        trained: Floats | None = None,
     ) -> None:
         n, n_steps = curves.shape
         descending = np.argsort(-finals, kind="stable")
@@ -160,19 +161,14 @@ class CompletedTrials:
         self._set_configurations(configurations)
         self._set_regression(finals, configurations, descending)
 
-    def transform(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def transform(self, values: Floats) -> Floats:
         """Bring values on a scale on which the best one is 0, and the far ones are logarithmic."""
-        transformed: npt.NDArray[np.float64] = np.arcsinh(
-            (values - self.best_value) / self.top_spread
-        )
+        transformed: Floats = np.arcsinh((values - self.best_value) / self.top_spread)
         return transformed
 
     def forecast(
-        self,
-        curves: npt.NDArray[np.float64],
-        configurations: npt.NDArray[np.float64],
-        at: npt.NDArray[np.intp],
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        self, curves: Floats, configurations: Floats, at: Places
+    ) -> tuple[Floats, Floats]:
         """Forecast the final values of trials.
 
         Args:
@@ -197,9 +193,7 @@ class CompletedTrials:
         std = self.top_spread * np.cosh(predicted) * self.regression.std[at]
         return mean, std
 
-    def predict(
-        self, curves: npt.NDArray[np.float64], configurations: npt.NDArray[np.float64]
-    ) -> npt.NDArray[np.float64]:
+    def predict(self, curves: Floats, configurations: Floats) -> Floats:
         """Give the regression's predictions from each step, on the transformed scale.
 
         Args:
@@ -220,20 +214,14 @@ class CompletedTrials:
             known = self._predicted = (curves, configurations, predicted)
         return known[2]
 
-    def squared_distances(
-        self, configurations: npt.NDArray[np.float64]
-    ) -> npt.NDArray[np.float64]:
+    def squared_distances(self, configurations: Floats) -> Floats:
         """Give squared distances from ``m`` configurations, in standard deviations: ``(m, n)``."""
         scores = (configurations - self._configuration_mean) / self._configuration_std
         difference = scores[:, np.newaxis] - self._configuration_scores
-        squared: npt.NDArray[np.float64] = np.einsum("mnd,mnd->mn", difference, difference)
+        squared: Floats = np.einsum("mnd,mnd->mn", difference, difference)
         return squared
 
-    def _set_lengths(
-        self,
-        lengths: npt.NDArray[np.intp] | None,
-        trained: npt.NDArray[np.float64] | None,
-    ) -> None:
+    def _set_lengths(self, lengths: Places | None, trained: Floats | None) -> None:
         n, n_steps = self.curves.shape
         trained = np.arange(1.0, n_steps + 1.0) if trained is None else trained
         lengths = np.full(n, n_steps) if lengths is None else lengths
@@ -247,9 +235,7 @@ class CompletedTrials:
         self.share_going_on = n_going_on / n
         self.remaining = np.maximum(left / np.maximum(n_going_on, 1), trained[0])
 
-    def _set_scales(
-        self, finals: npt.NDArray[np.float64], descending: npt.NDArray[np.intp]
-    ) -> None:
+    def _set_scales(self, finals: Floats, descending: Places) -> None:
         n, n_steps = self.curves.shape
         travel = abs(self.best_value - float(np.median(self.curves[:, 0])))
         if n >= _MIN_FOR_RANKS:
@@ -281,9 +267,7 @@ class CompletedTrials:
         self.growth_median[known] = np.nanmedian(growth[:, known], axis=0)
         self.growth_max[known] = np.nanmax(growth[:, known], axis=0)
 
-    def _set_ranks(
-        self, finals: npt.NDArray[np.float64], descending: npt.NDArray[np.intp]
-    ) -> None:
+    def _set_ranks(self, finals: Floats, descending: Places) -> None:
         n, n_steps = self.curves.shape
         if n < _MIN_FOR_RANKS:
             unknown = np.full(n_steps, np.nan)
@@ -301,7 +285,7 @@ class CompletedTrials:
         self.top_rank = ranks[descending[:3]].min(axis=0) / (n - 1)
         self.largest_climb = (final_ranks - ranks).max(axis=0) / (n - 1)
 
-    def _set_configurations(self, configurations: npt.NDArray[np.float64]) -> None:
+    def _set_configurations(self, configurations: Floats) -> None:
         mean = configurations.mean(axis=0)
         std = configurations.std(axis=0)
         self._configuration_mean = mean
@@ -309,12 +293,7 @@ class CompletedTrials:
         self._configuration_std = np.where(std > 1e-12 * (1.0 + np.abs(mean)), std, np.inf)
         self._configuration_scores = (configurations - mean) / self._configuration_std
 
-    def _set_regression(
-        self,
-        finals: npt.NDArray[np.float64],
-        configurations: npt.NDArray[np.float64],
-        descending: npt.NDArray[np.intp],
-    ) -> None:
+    def _set_regression(self, finals: Floats, configurations: Floats, descending: Places) -> None:
         n, n_steps = self.curves.shape
         self.regression = None
         if n < _MIN_FOR_REGRESSION or n_steps < 2:
@@ -330,16 +309,14 @@ class CompletedTrials:
         self.band = np.maximum.accumulate(standardized, axis=0).max(axis=1)
 
 
-def _ranks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _ranks(values: Floats) -> Floats:
     """Rank each column from 0 to n - 1; the earlier of equals comes first."""
     order = np.argsort(values, axis=0, kind="stable")
     return np.argsort(order, axis=0, kind="stable").astype(np.float64)
 
 
-def _correlation(
-    ranks: npt.NDArray[np.float64], final_ranks: npt.NDArray[np.float64]
-) -> npt.NDArray[np.float64]:
+def _correlation(ranks: Floats, final_ranks: Floats) -> Floats:
     center = (len(ranks) - 1) / 2
     covariance = np.sum((ranks - center) * (final_ranks - center), axis=0)
-    correlation: npt.NDArray[np.float64] = covariance / np.sum((ranks - center) ** 2, axis=0)
+    correlation: Floats = covariance / np.sum((ranks - center) ** 2, axis=0)
     return correlation

@@ -8,11 +8,11 @@ import numpy as np
 
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
-
+    from optuna_perfpred._arrays import Floats
+    from optuna_perfpred._arrays import Places
     from optuna_perfpred.forecasts._completed_trials import CompletedTrials
 
-    Features = dict[str, npt.NDArray[np.float64]]
+    Features = dict[str, Floats]
 
 
 # A trial is ranked among this many of the trials that finished last, pruned ones included.
@@ -21,70 +21,82 @@ N_RECENT = 60
 _LARGEST_FEATURE = 50.0
 # The noise of a curve is that of this many of its last steps.
 _NOISE_WINDOW = 8
+# Keeps spreads of nothing from being divided by.
+_TINY = 1e-12
 
-FEATURE_NAMES = (
-    "progress",
-    "log_n_steps",
-    "log_n_completed",
-    "log_n_finished",
-    "log_spread_ratio",
-    "from_best",
-    "highest_from_best",
-    "from_best_curve",
-    "from_best_in_top_spreads",
-    "from_best_curve_in_top_spreads",
-    "highest_from_best_curve",
-    "from_top_min",
-    "from_top_mean",
-    "from_top_three_min",
-    "from_median",
-    "spread_at_step",
-    "largest_gain_beyond_need",
-    "median_gain_beyond_need",
-    "high_gain_beyond_need",
-    "near_gain_beyond_need",
-    "share_gaining_enough",
-    "largest_gain",
-    "median_gain",
-    "rank",
-    "rank_at_half",
-    "rank_of_mean",
-    "rank_in_recent",
-    "from_best_recent",
-    "n_recent",
-    "trend_of_recent",
-    "rank_correlation",
-    "top_rank_correlation",
-    "rank_of_best",
-    "least_rank_of_top_three",
-    "largest_climb",
-    "slope_beyond_need",
-    "log_growth_beyond_need",
-    "median_growth_beyond_need",
-    "largest_growth_beyond_need",
-    "second_half_gain",
-    "noise",
-    "since_highest",
-    "behind_best",
-    "behind_slowest_of_top",
-    "rank_of_nearest",
-    "distance_to_best",
-    "forecast_score",
-    "forecast",
-    "log_forecast_std",
-    "unexplained",
-    "largest_residual",
-    "forecast_plus_largest_residual",
-    "forecast_plus_top_residual",
-    "forecast_plus_largest_top_residual",
-    "band",
-    "highest_forecast_score",
-    "mean_forecast_score",
-    "share_going_on",
-    "log_mean_length",
-    "noise_of_completed",
-    "lead_of_best",
-)
+STUDY = "the study"
+PARAMETERS = "its parameters"
+DISTANCE = "its distance from the value to beat"
+PLACE = "its place among their curves"
+TREND = "the trend of its curve"
+NOISE = "the noise of its curve"
+REGRESSION = "how a regression continues its curve"
+FEATURES = {
+    "progress": STUDY,
+    "log_n_steps": STUDY,
+    "log_n_completed": STUDY,
+    "log_n_finished": STUDY,
+    "log_spread_ratio": STUDY,
+    "from_best": DISTANCE,
+    "highest_from_best": DISTANCE,
+    "from_best_curve": PLACE,
+    "from_best_in_top_spreads": DISTANCE,
+    "from_best_curve_in_top_spreads": PLACE,
+    "highest_from_best_curve": PLACE,
+    "from_top_min": PLACE,
+    "from_top_mean": PLACE,
+    "from_top_three_min": PLACE,
+    "from_median": PLACE,
+    "spread_at_step": STUDY,
+    "largest_gain_beyond_need": DISTANCE,
+    "median_gain_beyond_need": DISTANCE,
+    "high_gain_beyond_need": DISTANCE,
+    "near_gain_beyond_need": DISTANCE,
+    "share_gaining_enough": DISTANCE,
+    "largest_gain": STUDY,
+    "median_gain": STUDY,
+    "rank": PLACE,
+    "rank_at_half": PLACE,
+    "rank_of_mean": PLACE,
+    "rank_in_recent": PLACE,
+    "from_best_recent": PLACE,
+    "n_recent": STUDY,
+    "trend_of_recent": STUDY,
+    "rank_correlation": STUDY,
+    "top_rank_correlation": STUDY,
+    "rank_of_best": STUDY,
+    "least_rank_of_top_three": STUDY,
+    "largest_climb": STUDY,
+    "slope_beyond_need": TREND,
+    "log_growth_beyond_need": TREND,
+    "median_growth_beyond_need": TREND,
+    "largest_growth_beyond_need": TREND,
+    "second_half_gain": TREND,
+    "noise": NOISE,
+    "since_highest": TREND,
+    "behind_best": PLACE,
+    "behind_slowest_of_top": PLACE,
+    "rank_of_nearest": PARAMETERS,
+    "distance_to_best": PARAMETERS,
+    "forecast_score": REGRESSION,
+    "forecast": REGRESSION,
+    "log_forecast_std": STUDY,
+    "unexplained": STUDY,
+    "largest_residual": STUDY,
+    "forecast_plus_largest_residual": REGRESSION,
+    "forecast_plus_top_residual": REGRESSION,
+    "forecast_plus_largest_top_residual": REGRESSION,
+    "band": STUDY,
+    "highest_forecast_score": REGRESSION,
+    "mean_forecast_score": REGRESSION,
+    "share_going_on": STUDY,
+    "log_mean_length": STUDY,
+    "noise_of_completed": STUDY,
+    "lead_of_best": STUDY,
+}
+"""What each feature tells of a trial; of the study, all trials are alike at the same step."""
+
+FEATURE_NAMES = tuple(FEATURES)
 """The columns of :func:`features`, in the order in which stored rules ask for them."""
 
 
@@ -103,36 +115,28 @@ class Observed(NamedTuple):
             The column of its curve after which it is described. Shape: ``(k,)``.
     """
 
-    curves: npt.NDArray[np.float64]
-    configurations: npt.NDArray[np.float64]
-    row: npt.NDArray[np.intp]
-    at: npt.NDArray[np.intp]
+    curves: Floats
+    configurations: Floats
+    row: Places
+    at: Places
 
     @classmethod
-    def of_one(
-        cls,
-        curve: npt.NDArray[np.float64],
-        configuration: npt.NDArray[np.float64],
-        at: npt.NDArray[np.intp] | None = None,
-    ) -> Observed:
+    def of_one(cls, curve: Floats, configuration: Floats, at: Places | None = None) -> Observed:
         """Observe one trial, of shape ``(t,)``, at its last step or at some of its steps."""
         at = np.array([len(curve) - 1]) if at is None else at
         row = np.zeros(len(at), dtype=np.intp)
         return cls(curve[np.newaxis], configuration[np.newaxis], row, at)
 
     @property
-    def value(self) -> npt.NDArray[np.float64]:
+    def value(self) -> Floats:
         """The last value of each. Shape: ``(k,)``."""
-        value: npt.NDArray[np.float64] = self.curves[self.row, self.at]
+        value: Floats = self.curves[self.row, self.at]
         return value
 
 
 def features(
-    completed: CompletedTrials,
-    observed: Observed,
-    recent: npt.NDArray[np.float64],
-    n_finished: int,
-) -> npt.NDArray[np.float64]:
+    completed: CompletedTrials, observed: Observed, recent: Floats, n_finished: int
+) -> Floats:
     """Describe trials, after some of their steps, in terms that have no unit.
 
     What is learned from such features on some studies holds on others. Distances are counted in
@@ -170,7 +174,7 @@ def features(
     return np.clip(rows, -_LARGEST_FEATURE, _LARGEST_FEATURE, out=rows)
 
 
-def _study(completed: CompletedTrials, n_finished: int, at: npt.NDArray[np.intp]) -> Features:
+def _study(completed: CompletedTrials, n_finished: int, at: Places) -> Features:
     """How far the trial and the study are, and what the study is like."""
     n, n_steps = completed.curves.shape
     return {
@@ -186,17 +190,15 @@ def _study(completed: CompletedTrials, n_finished: int, at: npt.NDArray[np.intp]
     }
 
 
-def _distances(
-    completed: CompletedTrials, observed: Observed, highest: npt.NDArray[np.float64]
-) -> Features:
+def _distances(completed: CompletedTrials, observed: Observed, highest: Floats) -> Features:
     """How far the trial is from the value to beat, and from other curves at the same step."""
     at, value = observed.at, observed.value
     highest = highest[observed.row, at]
 
-    def in_spreads(distance: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def in_spreads(distance: Floats) -> Floats:
         return np.arcsinh(distance / completed.spread)
 
-    def in_top_spreads(distance: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def in_top_spreads(distance: Floats) -> Floats:
         return np.arcsinh(distance / completed.top_spread)
 
     return {
@@ -237,9 +239,7 @@ def _gains(completed: CompletedTrials, observed: Observed) -> Features:
     }
 
 
-def _ranks(
-    completed: CompletedTrials, observed: Observed, recent: npt.NDArray[np.float64]
-) -> Features:
+def _ranks(completed: CompletedTrials, observed: Observed, recent: Floats) -> Features:
     """Ranks from 0 to 1, and what ranks at this step have meant for the end."""
     row, at = observed.row, observed.at
     value = observed.value[:, np.newaxis]
@@ -277,9 +277,7 @@ def _ranks(
     }
 
 
-def _dynamics(
-    completed: CompletedTrials, observed: Observed, highest: npt.NDArray[np.float64]
-) -> Features:
+def _dynamics(completed: CompletedTrials, observed: Observed, highest: Floats) -> Features:
     """Where the trial's own recent course would lead."""
     row, at, curves, value = observed.row, observed.at, observed.curves, observed.value
     n_steps = completed.curves.shape[1]
@@ -291,7 +289,7 @@ def _dynamics(
     second_half = value - curves[row, at // 2]
     grown = np.maximum(second_half, 0.0)
 
-    def beyond_need(gain: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def beyond_need(gain: Floats) -> Floats:
         return np.where(begun, np.arcsinh((gain - needed) / spread), np.nan)
 
     noise = np.full(len(at), np.nan)
@@ -317,9 +315,7 @@ def _dynamics(
     }
 
 
-def _lags(
-    completed: CompletedTrials, observed: Observed, highest: npt.NDArray[np.float64]
-) -> Features:
+def _lags(completed: CompletedTrials, observed: Observed, highest: Floats) -> Features:
     """How long ago others had come as far: the best one, and the slowest of the best quarter."""
     n_steps = completed.curves.shape[1]
     own = highest[observed.row, observed.at]
@@ -370,7 +366,7 @@ def _regression(completed: CompletedTrials, observed: Observed) -> Features:
     }
 
 
-def _median(values: npt.NDArray[np.float64]) -> float:
+def _median(values: Floats) -> float:
     """Give the median of a few values, faster than NumPy, whose time goes into generality."""
     ordered = np.sort(values)  # NaN comes last.
     middle = len(ordered) // 2
@@ -379,3 +375,82 @@ def _median(values: npt.NDArray[np.float64]) -> float:
     if len(ordered) % 2 == 1:
         return float(ordered[middle])
     return float((ordered[middle - 1] + ordered[middle]) / 2.0)
+
+
+MIN_PEERS = 4
+"""Fewer trials than this at the same step tell too little of one another."""
+
+PEER_FEATURE_NAMES = (
+    "log_step",
+    "log_peers",
+    "rank",
+    "rank_at_half",
+    "rank_of_mean",
+    "from_median",
+    "from_best",
+    "from_best_at_half",
+    "rank_of_growth",
+    "noise",
+    "agreement",
+    "log_spread_ratio",
+)
+"""The columns of :func:`peer_features`, in the order in which stored rules ask for them."""
+
+
+def peer_features(curves: Floats, rows: Places) -> Floats:
+    """Describe trials beside others that have come as far, where none is complete yet.
+
+    Several workers begin together: before the first trial ends, nothing is known of how curves
+    go on, nor how long they are, but much of how the trials compare.
+
+    Args:
+        curves:
+            The curves of all trials that have come as far, up to that step, without gaps, larger
+            is better. Shape: ``(m, t)``, ``m > 1``.
+        rows:
+            Which of them are described. Shape: ``(k,)``.
+
+    Returns:
+        The features, NaN where one is not known. Shape: ``(k, len(PEER_FEATURE_NAMES))``.
+    """
+    m, n_steps = curves.shape
+    last = n_steps - 1
+    now, half, mean = curves[:, last], curves[:, last // 2], curves.mean(axis=1)
+    growth = now - half
+    low, high = np.quantile(now, [0.2, 0.8])
+    spread = max(float(high - low), _TINY)
+
+    def rank(values: Floats) -> Floats:
+        own = values[rows, np.newaxis]
+        below = np.count_nonzero(values < own, axis=1)
+        equal = np.count_nonzero(values == own, axis=1) - 1
+        ranks: Floats = (below + 0.5 * equal) / (m - 1)
+        return ranks
+
+    noise, agreement, log_spread_ratio = np.full(len(rows), np.nan), np.nan, np.nan
+    if last >= 2:
+        window = curves[rows, max(0, last - _NOISE_WINDOW) :]
+        noise = np.median(np.abs(np.diff(window, 2, axis=1)), axis=1)
+    if last >= 1:
+        travel = float(np.median(np.abs(now - curves[:, 0])))
+        log_spread_ratio = np.log(spread / max(travel, _TINY))
+        half_ranks, ranks = (np.argsort(np.argsort(values)) for values in (half, now))
+        agreement = float(np.corrcoef(half_ranks, ranks)[0, 1])
+    described = {
+        "log_step": np.log(n_steps),
+        "log_peers": np.log(m),
+        "rank": rank(now),
+        "rank_at_half": rank(half),
+        "rank_of_mean": rank(mean),
+        "from_median": np.arcsinh((now[rows] - np.median(now)) / spread),
+        "from_best": np.arcsinh((now[rows] - now.max()) / spread),
+        "from_best_at_half": np.arcsinh((half[rows] - half.max()) / spread),
+        "rank_of_growth": rank(growth) if last >= 1 else np.nan,
+        "noise": np.arcsinh(10.0 * noise / spread),
+        "agreement": agreement,
+        "log_spread_ratio": log_spread_ratio,
+    }
+    features = np.empty((len(rows), len(PEER_FEATURE_NAMES)))
+    for column, name in enumerate(PEER_FEATURE_NAMES):
+        features[:, column] = described[name]
+    return np.clip(features, -_LARGEST_FEATURE, _LARGEST_FEATURE, out=features)

@@ -6,7 +6,7 @@ import numpy as np
 
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
+    from optuna_perfpred._arrays import Floats
 
 
 _PENALTIES = 10.0 ** np.arange(-1, 5)
@@ -43,12 +43,7 @@ class GainRegression:
             ``std`` as a share of the standard deviation of the gains. Shape: ``(n_steps - 1,)``.
     """
 
-    def __init__(
-        self,
-        curves: npt.NDArray[np.float64],
-        finals: npt.NDArray[np.float64],
-        configurations: npt.NDArray[np.float64],
-    ) -> None:
+    def __init__(self, curves: Floats, finals: Floats, configurations: Floats) -> None:
         n, n_steps = curves.shape
         self._encoding = _Encoding(configurations)
         raw = _curve_features(curves)[:, : n_steps - 1].transpose(1, 0, 2)
@@ -107,9 +102,7 @@ class GainRegression:
         # No curve falls further than any fell before it; one may rise further than any did.
         self._range = (gains.min(axis=1), 2.0 * gains.max(axis=1) - gains.min(axis=1))
 
-    def predict(
-        self, curves: npt.NDArray[np.float64], configurations: npt.NDArray[np.float64]
-    ) -> npt.NDArray[np.float64]:
+    def predict(self, curves: Floats, configurations: Floats) -> Floats:
         """Predict the final values of trials from each of their steps so far.
 
         Args:
@@ -126,24 +119,18 @@ class GainRegression:
         of_curves = self._standardize(raw, self._mean[:t], self._scale[:t]) - self._center[:t]
         gains = np.einsum("mtp,tp->mt", of_curves, self._of_curves[:t]) + self._mean_gain[:t]
         gains += self._encoding.transform(configurations) @ self._of_encoded[:t].T
-        predicted: npt.NDArray[np.float64] = curves + np.clip(
-            gains, self._range[0][:t], self._range[1][:t]
-        )
+        predicted: Floats = curves + np.clip(gains, self._range[0][:t], self._range[1][:t])
         return predicted
 
     @staticmethod
-    def _standardize(
-        raw: npt.NDArray[np.float64],
-        mean: npt.NDArray[np.float64],
-        scale: npt.NDArray[np.float64],
-    ) -> npt.NDArray[np.float64]:
+    def _standardize(raw: Floats, mean: Floats, scale: Floats) -> Floats:
         return np.clip((raw - mean) / scale, -_LARGEST_SCORE, _LARGEST_SCORE)
 
 
 class _Encoding:
     """Standardized configurations and their squares: a learning rate has its optimum inside."""
 
-    def __init__(self, configurations: npt.NDArray[np.float64]) -> None:
+    def __init__(self, configurations: Floats) -> None:
         mean = configurations.mean(axis=0)
         std = configurations.std(axis=0)
         self._varies = std > 1e-12 * (1.0 + np.abs(mean))
@@ -158,15 +145,15 @@ class _Encoding:
         self._mean_of_encoded = encoded.mean(axis=0)
         self._std_of_encoded = np.maximum(encoded.std(axis=0), 1e-9)
 
-    def transform(self, configurations: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def transform(self, configurations: Floats) -> Floats:
         scores = (configurations[:, self._varies] - self._mean) / self._std
         scores = np.clip(scores, -_LARGEST_SCORE, _LARGEST_SCORE)
         squares = np.minimum(scores[:, self._squared] ** 2, 9.0)
-        encoded: npt.NDArray[np.float64] = np.hstack([scores, squares]) - self._mean_of_encoded
+        encoded: Floats = np.hstack([scores, squares]) - self._mean_of_encoded
         return encoded / self._std_of_encoded
 
 
-def _curve_features(curves: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _curve_features(curves: Floats) -> Floats:
     """Summarize curves up to each of their steps.
 
     Args:

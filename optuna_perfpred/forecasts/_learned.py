@@ -1,17 +1,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+import enum
 from typing import NamedTuple
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import special
+from scipy import stats
 
 from optuna_perfpred.forecasts._completed_trials import CompletedTrials
 from optuna_perfpred.forecasts._features import features
 from optuna_perfpred.forecasts._features import Observed
-from optuna_perfpred.forecasts._returned_values import Returned
-from optuna_perfpred.forecasts._returned_values import ReturnedValues
 from optuna_perfpred.history import read_configuration
 from optuna_perfpred.history import read_curve
 from optuna_perfpred.history import TrainingSet
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from optuna.trial import FrozenTrial
 
+    from optuna_perfpred._arrays import Flags
+    from optuna_perfpred._arrays import Floats
+    from optuna_perfpred._arrays import Places
     from optuna_perfpred.forecasts._stopping_rule import StoppingRule
     from optuna_perfpred.history import Configuration
     from optuna_perfpred.history import CurveRecord
@@ -32,6 +35,14 @@ if TYPE_CHECKING:
 
 # As in a training set: squares and quotients of larger values are infinite.
 _LARGEST = 1e100
+# The share of the completed trials that must return their last report, or their best one.
+_MOST = 0.8
+# Two values are the same if they differ by less than what is lost in single precision.
+_PRECISION = 1e-6
+# With fewer completed trials, ranks tell nothing of a value that is made in another way,
+_MIN_FOR_RANKS = 8
+# and a lower rank correlation than this tells too little.
+_LEAST_CORRELATION = 0.7
 
 
 class Curve(NamedTuple):
@@ -48,7 +59,7 @@ class Curve(NamedTuple):
 
     configuration: Configuration
     steps: npt.NDArray[np.int64]
-    values: npt.NDArray[np.float64]
+    values: Floats
 
     @classmethod
     def read(cls, trial: FrozenTrial, feature_attrs: Sequence[str]) -> Curve:
@@ -136,7 +147,7 @@ class Learned:
         )
         return cls(training_set, completed, returned)
 
-    def observe(self, curves: Sequence[Curve]) -> tuple[npt.NDArray[np.intp], Observed]:
+    def observe(self, curves: Sequence[Curve]) -> tuple[Places, Observed]:
         """Bring trials into the columns of these trials.
 
         Args:
@@ -168,7 +179,7 @@ class Learned:
             filled = np.maximum.accumulate(filled, axis=1)
         return known, Observed(filled, configurations[known], np.arange(len(known)), at)
 
-    def align(self, curves: Sequence[Curve]) -> npt.NDArray[np.float64]:
+    def align(self, curves: Sequence[Curve]) -> Floats:
         """Bring curves into the columns of these trials. Shape: ``(n, n_steps)``."""
         aligned = [self.training_set.align(c.steps, c.values) for c in curves]
         rows = np.array(aligned).reshape(len(curves), len(self.training_set.steps))
@@ -190,10 +201,12 @@ class Learned:
 
 
 @dataclass(frozen=True, eq=False)
-class Situation:
+class RuleInputs:
     """All that a stopping rule is told of trials.
 
     Attributes:
+        rule:
+            The rule.
         learned:
             The trials that they are compared with.
         observed:
@@ -203,40 +216,53 @@ class Situation:
             ``(n_recent, n_steps)``.
         n_finished:
             The number of all trials that have finished.
+        log_ratio:
+            What is added to the log-odds that the rule gives.
     """
 
+    rule: StoppingRule
     learned: Learned
     observed: Observed
-    recent: npt.NDArray[np.float64]
+    recent: Floats
     n_finished: int
+    log_ratio: float = 0.0
 
     @property
-    def remaining(self) -> npt.NDArray[np.float64]:
+    def training_set(self) -> TrainingSet:
+        """The trials that were learned from."""
+        return self.learned.training_set
+
+    @property
+    def curve(self) -> Floats:
+        """The first trial's curve so far, without gaps, larger is better. Shape: ``(t,)``."""
+        curve: Floats = self.observed.curves[0, : self.observed.at[0] + 1]
+        return curve
+
+    @property
+    def remaining(self) -> Floats:
         """What the trials will still train, in trainings of average length. Shape: ``(m,)``."""
         completed = self.learned.completed
-        remaining: npt.NDArray[np.float64] = (
-            completed.remaining[self.observed.at] / completed.mean_length
-        )
+        remaining: Floats = completed.remaining[self.observed.at] / completed.mean_length
         return remaining
 
     @property
-    def length(self) -> npt.NDArray[np.float64]:
+    def length(self) -> Floats:
         """What the trials will have trained in all, in the same unit. Shape: ``(m,)``."""
         completed = self.learned.completed
         return self.remaining + completed.trained[self.observed.at] / completed.mean_length
 
-    def chance(self, rule: StoppingRule) -> npt.NDArray[np.float64]:
-        """Give the probabilities by a rule of beating the value to beat. Shape: ``(m,)``."""
-        chance: npt.NDArray[np.float64] = special.expit(rule.log_odds(self.describe()))
+    @property
+    def chance(self) -> Floats:
+        """The probabilities by the rule of beating the value to beat. Shape: ``(m,)``."""
+        log_odds = self.rule.log_odds(self.describe(self.observed)) + self.log_ratio
+        chance: Floats = special.expit(log_odds)
         return chance
 
-    def describe(self) -> npt.NDArray[np.float64]:
-        """Give the features of the trials. Shape: ``(m, len(FEATURE_NAMES))``."""
-        return features(self.learned.completed, self.observed, self.recent, self.n_finished)
+    def describe(self, observed: Observed) -> Floats:
+        """Give the features of ``m`` trials. Shape: ``(m, len(FEATURE_NAMES))``."""
+        return features(self.learned.completed, observed, self.recent, self.n_finished)
 
-    def forecast(
-        self, chance: npt.NDArray[np.float64]
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    def forecast(self, chance: Floats) -> tuple[Floats, Floats]:
         """Forecast the final values of the trials, oriented so that larger is better.
 
         Args:
@@ -252,3 +278,114 @@ class Situation:
         # well. The rule knows of that: the forecast promises no more than it, nor a fall.
         agreed = known.best_value + std * special.ndtri(np.clip(chance, 1e-12, 0.999))
         return np.minimum(mean, np.maximum(agreed, observed.value)), std
+
+
+class Returned(enum.Enum):
+    """What objectives return, as the completed trials tell."""
+
+    LAST = "the last report"
+    BEST = "the best report"
+    OTHER = "something else that orders trials as the reports do"
+    UNRELATED = "something that the reports do not order"
+    OPPOSITE = "something that the reports order the other way round"
+    UNKNOWN = "something else, of which too few trials tell"
+
+
+class ReturnedValues(NamedTuple):
+    """How the returned values of completed trials relate to what they reported.
+
+    Half of the public studies do not return their last report: the best one, another metric, a
+    mean of several.
+
+    Attributes:
+        returned:
+            What the objectives return.
+        of_best:
+            Whether a curve is to be read as its best value so far.
+        values:
+            The values by which trials are compared: the returned ones, or, where these are
+            something else, the reported ones that stand for them. Oriented so that larger is
+            better, NaN for a trial that is not to be learned from. Shape: ``(n,)``.
+    """
+
+    returned: Returned
+    of_best: bool
+    values: Floats
+
+    @property
+    def can_be_forecast(self) -> bool:
+        """Whether the curves tell how trials end."""
+        return self.returned in (Returned.LAST, Returned.BEST, Returned.OTHER)
+
+    @property
+    def values_are_returned(self) -> bool:
+        """Whether trials are compared by what they returned."""
+        return self.returned != Returned.OTHER
+
+    @classmethod
+    def of(cls, records: Sequence[CurveRecord], sign: float) -> ReturnedValues:
+        """Find out from completed trials.
+
+        Args:
+            records:
+                The trials. Those without a reported number tell nothing.
+            sign:
+                ``1.0`` if values are to be maximized, ``-1.0`` if to be minimized.
+        """
+        values = sign * np.array([record.value for record in records], dtype=np.float64)
+        last, best, worst = _reports(records, sign)
+        values[_are_sentinels(values, best, worst)] = np.nan
+        known = ~np.isnan(values) & ~np.isnan(last)
+        if not known.any():
+            return cls(Returned.UNKNOWN, False, values)
+        is_last = np.mean(_same(values[known], last[known]))
+        is_best = np.mean(_same(values[known], best[known]))
+        if is_last >= _MOST and is_last >= is_best:
+            return cls(Returned.LAST, False, values)
+        if is_best >= _MOST:
+            return cls(Returned.BEST, True, values)
+        if np.count_nonzero(known) < _MIN_FOR_RANKS:
+            return cls(Returned.UNKNOWN, False, values)
+        of_last, of_best = (_rank_correlation(r[known], values[known]) for r in (last, best))
+        if max(of_last, of_best) >= _LEAST_CORRELATION:
+            stand_in = best if of_best > of_last else last
+            return cls(Returned.OTHER, of_best > of_last, np.where(known, stand_in, np.nan))
+        opposite = min(of_last, of_best) <= -_LEAST_CORRELATION
+        return cls(Returned.OPPOSITE if opposite else Returned.UNRELATED, False, values)
+
+
+def _reports(records: Sequence[CurveRecord], sign: float) -> tuple[Floats, Floats, Floats]:
+    """Give the last, the best and the worst report of each trial, NaN without any."""
+    found = np.full((len(records), 3), np.nan)
+    for row, record in zip(found, records, strict=True):
+        known = sign * record.values[~np.isnan(record.values)]
+        if len(known) > 0:
+            row[:] = known[-1], known.max(), known.min()
+    return found[:, 0], found[:, 1], found[:, 2]
+
+
+def _are_sentinels(values: Floats, best: Floats, worst: Floats) -> Flags:
+    """Find values that stand for a failure: far worse than all that any trial has reported.
+
+    An objective that catches every exception, that of pruning among them, returns such a value.
+    """
+    finite = np.isfinite(worst) & np.isfinite(best)
+    if not finite.any():
+        return np.zeros(len(values), dtype=bool)
+    lowest, highest = worst[finite].min(), best[finite].max()
+    with np.errstate(over="ignore"):
+        found: Flags = values < lowest - (highest - lowest)
+    # If all are that far away, they are on another scale.
+    return found if not found[~np.isnan(values)].all() else np.zeros(len(values), dtype=bool)
+
+
+def _same(a: Floats, b: Floats) -> Flags:
+    with np.errstate(over="ignore"):
+        return np.isclose(a, b, rtol=_PRECISION, atol=1e-12)
+
+
+def _rank_correlation(a: Floats, b: Floats) -> float:
+    if a.min() == a.max() or b.min() == b.max():
+        return 0.0  # Nothing tells the trials apart.
+    correlation = float(stats.spearmanr(a, b).statistic)
+    return correlation if np.isfinite(correlation) else 0.0

@@ -1,26 +1,27 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
-import threading
+import math
 from typing import NamedTuple
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import special
+from scipy import stats
 
-from optuna_perfpred.forecasts._earlier_studies import EarlierStudies
+from optuna_perfpred.forecasts._features import MIN_PEERS
 from optuna_perfpred.forecasts._features import N_RECENT
+from optuna_perfpred.forecasts._features import peer_features
 from optuna_perfpred.forecasts._learned import Curve
 from optuna_perfpred.forecasts._learned import Learned
-from optuna_perfpred.forecasts._learned import Situation
-from optuna_perfpred.forecasts._peers import MIN_PEERS
-from optuna_perfpred.forecasts._peers import peer_features
-from optuna_perfpred.forecasts._proposals import odds_of_improvement
-from optuna_perfpred.forecasts._returned_values import Returned
-from optuna_perfpred.forecasts._returned_values import ReturnedValues
+from optuna_perfpred.forecasts._learned import Returned
+from optuna_perfpred.forecasts._learned import ReturnedValues
+from optuna_perfpred.forecasts._learned import RuleInputs
+from optuna_perfpred.forecasts._schedule import Fits
+from optuna_perfpred.forecasts._schedule import is_first_of
 from optuna_perfpred.forecasts._schedule import n_learned_from
 from optuna_perfpred.forecasts._stopping_rule import relative_chance
 from optuna_perfpred.forecasts._study_settings import BestTrials
+from optuna_perfpred.forecasts._study_settings import EarlierStudies
 from optuna_perfpred.predictors._base import fill_gaps
 
 
@@ -28,8 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from collections.abc import Sequence
 
-    import numpy.typing as npt
-
+    from optuna_perfpred._arrays import Floats
     from optuna_perfpred.forecasts._stopping_rule import StoppingRule
     from optuna_perfpred.forecasts._study_settings import StudySettings
     from optuna_perfpred.history import CurveRecord
@@ -40,6 +40,19 @@ if TYPE_CHECKING:
 _MAX_COMPLETED = 500
 # Longer curves are compared at this many steps.
 _MAX_STEPS = 100
+# The first and the last third of the trials are compared, at most this many of each.
+_MAX_COMPARED = 30
+# Fewer than this tell nothing.
+_MIN_COMPARED = 4
+# Nearly all of them have come to the step at which they are compared.
+_REACHED = 0.2
+# A sampler that has learned the most is not trusted with more than this.
+_LARGEST_ODDS = 3.0
+
+
+# What was learned: the number of completed trials that it was learned from and the last one of
+# them, the number of trials of earlier studies, and the trial to beat.
+_LearnedFrom = tuple[int, "CurveRecord | None", int, "CurveRecord"]
 
 
 class TrialForecasts(NamedTuple):
@@ -63,20 +76,20 @@ class TrialForecasts(NamedTuple):
             The number of trials that had finished, by which a new one is judged.
         odds_of_improvement:
             How much better the sampler proposes now than when the study began, see
-            :func:`~optuna_perfpred.forecasts.odds_of_improvement`.
-        end_alike:
-            Whether the completed trials are all as long and return their last report.
+            :func:`odds_of_improvement`.
+        inputs:
+            What the rule was told of those that can be forecast.
     """
 
-    mean: npt.NDArray[np.float64]
-    std: npt.NDArray[np.float64]
-    chance: npt.NDArray[np.float64]
-    relative_chance: npt.NDArray[np.float64]
-    share_left: npt.NDArray[np.float64]
+    mean: Floats
+    std: Floats
+    chance: Floats
+    relative_chance: Floats
+    share_left: Floats
     to_beat: float
     n_finished: int
     odds_of_improvement: float
-    end_alike: bool
+    inputs: RuleInputs
 
 
 class PeerForecast(NamedTuple):
@@ -134,17 +147,11 @@ class StudyForecast:
         self._warn = warn
         self._best = BestTrials(settings)
         self._earlier = EarlierStudies(settings) if earlier is None else earlier
-        self._lock = threading.Lock()
-        self._latest: _Lesson | None = None
-        self._is_learning = False
+        self._fits: Fits[_LearnedFrom, Learned | None] = Fits(1)
         self._improvement: tuple[FinishedTrials | None, float] = (None, 1.0)
         self._recent = _Recent(None, None, {}, np.empty((0, 0)))
 
-    def of(
-        self,
-        finished: FinishedTrials,
-        trials: Sequence[Curve],
-    ) -> TrialForecasts | None:
+    def of(self, finished: FinishedTrials, trials: Sequence[Curve]) -> TrialForecasts | None:
         """Forecast how trials would end.
 
         Args:
@@ -157,15 +164,20 @@ class StudyForecast:
             The forecasts, or :obj:`None` if nothing can be told: too few trials are complete, or
             what they returned is not what their reports tell of.
         """
-        situation, known = self.situation(finished, trials)
-        if situation is None:
+        learned, earlier = self._learn(finished, trials)
+        if learned is None:
             return None
+        known, observed = learned.observe(trials)
+        if len(known) == 0:
+            return None
+        n_finished = len(finished) + earlier.n_equivalent
+        recent = self._recent_curves(finished, learned)
+        inputs = RuleInputs(self._rule, learned, observed, recent, n_finished)
         sign = self._settings.sign
-        chance = situation.chance(self._rule)
-        mean, std = situation.forecast(chance)
-        relative = relative_chance(chance, situation.remaining, situation.n_finished)
+        chance = inputs.chance
+        mean, std = inputs.forecast(chance)
 
-        def of_all(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        def of_all(values: Floats) -> Floats:
             found = np.full(len(trials), np.nan)
             found[known] = values
             return found
@@ -174,46 +186,17 @@ class StudyForecast:
             mean=of_all(sign * mean),
             std=of_all(std),
             chance=of_all(chance),
-            relative_chance=of_all(relative),
-            share_left=of_all(situation.remaining / situation.length),
-            to_beat=sign * situation.learned.completed.best_value,
-            n_finished=situation.n_finished,
+            relative_chance=of_all(relative_chance(chance, inputs.remaining, n_finished)),
+            share_left=of_all(inputs.remaining / inputs.length),
+            to_beat=sign * learned.completed.best_value,
+            n_finished=n_finished,
             odds_of_improvement=self._odds_of_improvement(finished),
-            end_alike=situation.learned.end_alike,
+            inputs=inputs,
         )
-
-    def situation(
-        self,
-        finished: FinishedTrials,
-        trials: Sequence[Curve],
-    ) -> tuple[Situation | None, npt.NDArray[np.intp]]:
-        """Find what the rule is told of trials.
-
-        Args:
-            finished:
-                As of :meth:`of`, as all.
-            trials:
-                The trials.
-
-        Returns:
-            The situation, :obj:`None` where :meth:`of` gives none or no trial can be forecast;
-            and which of the trials can.
-        """
-        none = None, np.empty(0, dtype=np.intp)
-        earlier = self._earlier_studies(finished, trials)
-        learned = self._learned_from(finished, earlier)
-        if learned is None:
-            return none
-        known, observed = learned.observe(trials)
-        if len(known) == 0:
-            return none
-        n_finished = len(finished)
-        recent = self._recent_curves(finished, learned)
-        return Situation(learned, observed, recent, n_finished + earlier.worth), known
 
     def learned_from(self, finished: FinishedTrials) -> Learned | None:
         """Give what is learned from the completed trials; the same object until it is renewed."""
-        return self._learned_from(finished, self._earlier_studies(finished, ()))
+        return self._learn(finished, ())[0]
 
     def among_peers(self, trial: Curve, others: Sequence[Curve]) -> PeerForecast | None:
         """Compare a running trial with those that have come as far, where none is complete.
@@ -247,8 +230,7 @@ class StudyForecast:
         known = ~np.isnan(curves[:, -1])
         if not known[0] or np.count_nonzero(known) < MIN_PEERS:
             return None
-        curves = curves[known]
-        curves = fill_gaps(curves)
+        curves = fill_gaps(curves[known])
         now = curves[:, -1]
         if np.ptp(now) == 0.0:
             return None
@@ -269,61 +251,40 @@ class StudyForecast:
             self._improvement = finished, odds
         return odds
 
-    def _learned_from(self, finished: FinishedTrials, earlier: EarlierStudies) -> Learned | None:
-        completed = finished.completed
-        if len(completed) + len(earlier) < max(1, self._settings.n_startup_trials):
-            return None
-        best = self._best.of(completed)
-        reference = self._reference(best, earlier, len(finished))
-        return self._learn(completed, reference, earlier) if reference else None
-
-    def _earlier_studies(
+    def _learn(
         self, finished: FinishedTrials, trials: Sequence[Curve]
-    ) -> EarlierStudies:
-        if len(self._earlier) == 0:
-            return self._earlier
-        earlier = self._earlier
+    ) -> tuple[Learned | None, EarlierStudies]:
+        """Take the statistics of the completed trials, if they are not known already.
+
+        Args:
+            finished:
+                The finished trials of the study.
+            trials:
+                Trials to forecast, which may tell that the earlier studies are of another kind.
+
+        Returns:
+            What was learned, and the earlier studies that are part of it.
+        """
+        earlier, completed = self._earlier, finished.completed
         # All trials in one sequence only for those who look at them: there may be many.
-        records = tuple(finished)
+        records = tuple(finished) if len(earlier) > 0 else ()
         for trial in trials:
             earlier = earlier.unless_refused(records, trial.steps, trial.values)
-        return earlier
-
-    def _reference(
-        self, best: list[CurveRecord] | None, earlier: EarlierStudies, n_finished: int
-    ) -> CurveRecord | None:
-        """The trial to beat: of the study, unless earlier studies promise a better one."""
-        own = None if best is None else best[-1]
-        stand_in = earlier.stand_in(n_finished)
-        if own is None or stand_in is None:
-            return own or stand_in
-        return max(own, stand_in, key=lambda record: self._settings.sign * record.value)
-
-    def _learn(
-        self, completed: tuple[CurveRecord, ...], reference: CurveRecord, earlier: EarlierStudies
-    ) -> Learned | None:
-        """Take the statistics of the completed trials, if they are not known already."""
+        if len(completed) + len(earlier) < max(1, self._settings.n_startup_trials):
+            return None, earlier
+        best, stand_in = self._best.of(completed), earlier.stand_in(len(finished))
+        to_beat = [record for record in (best and best[-1], stand_in) if record]
+        if not to_beat:
+            return None, earlier
+        # The study's own, unless earlier studies promise a better one.
+        reference = max(to_beat, key=lambda record: self._settings.sign * record.value)
         n = n_learned_from(len(completed))
-        last = completed[n - 1] if n > 0 else None
-        with self._lock:
-            known = self._latest
-            if known is not None:
-                if known.is_of(n, last, reference, len(earlier)):
-                    return known.learned
-                # Another thread is learning anew: until then the last lesson will do.
-                if self._is_learning and known.is_of_same_study(completed, len(earlier)):
-                    return known.learned
-            learns = not self._is_learning
-            self._is_learning = True
-        try:
-            # Outside of the lock: other threads go on.
-            learned = self._learn_from(earlier.records(n) + completed[:n], reference)
-        finally:
-            if learns:
-                self._is_learning = False
-        with self._lock:
-            self._latest = _Lesson(n, last, reference, len(earlier), learned)
-        return learned
+        learned = self._fits.get(
+            (n, completed[n - 1] if n > 0 else None, len(earlier), reference),
+            lambda: self._learn_from(earlier.records(n) + completed[:n], reference),
+            lambda known: is_first_of(*known[:2], completed) and known[2] == len(earlier),
+        )
+        return learned, earlier
 
     def _learn_from(
         self, records: tuple[CurveRecord, ...], reference: CurveRecord
@@ -348,9 +309,7 @@ class StudyForecast:
             returned=returned,
         )
 
-    def _recent_curves(
-        self, finished: FinishedTrials, learned: Learned
-    ) -> npt.NDArray[np.float64]:
+    def _recent_curves(self, finished: FinishedTrials, learned: Learned) -> Floats:
         known = self._recent
         if known.finished is finished and known.learned is learned:
             return known.curves
@@ -373,36 +332,51 @@ class _Recent(NamedTuple):
     finished: FinishedTrials | None
     learned: Learned | None
     # By the identity of the record, which is kept with its row so that no other gets the same.
-    rows: dict[int, tuple[CurveRecord, npt.NDArray[np.float64]]]
-    curves: npt.NDArray[np.float64]
+    rows: dict[int, tuple[CurveRecord, Floats]]
+    curves: Floats
 
 
-@dataclass(frozen=True)
-class _Lesson:
-    """What was learned, and from what."""
+def odds_of_improvement(finished: FinishedTrials, sign: float) -> float:
+    """Tell how much better the sampler proposes now than when the study began.
 
-    n: int
-    last: CurveRecord | None
-    reference: CurveRecord
-    n_earlier: int
-    learned: Learned | None
+    A new trial is worth what the sampler proposes now. If it proposes at random, trials are as
+    good as those before them; one that learns proposes better ones. The trials that finished last
+    are compared with the first ones at a step that nearly all of them have reached.
 
-    def is_of(
-        self, n: int, last: CurveRecord | None, reference: CurveRecord, n_earlier: int
-    ) -> bool:
-        # A history only grows, so its n first trials are known by the last one of them: the clocks
-        # of workers differ, and a trial that becomes known later may have ended before it. Records
-        # of a deleted study with the same identifiers are other objects.
-        return (
-            self.n == n
-            and self.last is last
-            and self.reference is reference
-            and self.n_earlier == n_earlier
-        )
+    Args:
+        finished:
+            The finished trials of the study.
+        sign:
+            ``1.0`` if values are to be maximized, ``-1.0`` if to be minimized.
 
-    def is_of_same_study(self, completed: tuple[CurveRecord, ...], n_earlier: int) -> bool:
-        return (
-            0 < self.n <= len(completed)
-            and completed[self.n - 1] is self.last
-            and self.n_earlier == n_earlier
-        )
+    Returns:
+        The odds that a trial of now is better than one of then, less a standard error of the
+        comparison (that of the Mann-Whitney statistic), between 1 and 3.
+    """
+    n = min(len(finished) // 3, _MAX_COMPARED)
+    if n < _MIN_COMPARED:
+        return 1.0
+    first, last = finished.earliest(n), finished.latest(n)
+    ends = [int(r.steps[-1]) for r in (*first, *last) if len(r.steps) > 0]
+    if not ends:
+        return 1.0
+    step = float(np.quantile(ends, _REACHED, method="lower"))
+    then, now = (_values_at(step, records, sign) for records in (first, last))
+    n_then, n_now = len(then), len(now)
+    if min(n_then, n_now) < _MIN_COMPARED:
+        return 1.0
+    share = float(stats.mannwhitneyu(now, then, method="asymptotic").statistic) / (n_then * n_now)
+    share -= math.sqrt((n_then + n_now + 1) / (12.0 * n_then * n_now))
+    if share >= 1.0:
+        return _LARGEST_ODDS
+    return min(max(share / (1.0 - share), 1.0), _LARGEST_ODDS)
+
+
+def _values_at(step: float, records: Sequence[CurveRecord], sign: float) -> list[float]:
+    values = []
+    for record in records:
+        finite = np.isfinite(record.values)
+        steps = record.steps[finite]
+        if len(steps) > 0 and steps[0] <= step <= steps[-1]:
+            values.append(sign * float(np.interp(step, steps, record.values[finite])))
+    return values

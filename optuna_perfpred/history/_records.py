@@ -39,7 +39,7 @@ _ARCHITECTURE_ATTRS = ("num_layers", "num_weights")
 _N_LATEST = 16
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # What is learned is known by what it was learned from.
 class CurveRecord:
     """What is remembered of one completed or pruned trial.
 
@@ -74,6 +74,11 @@ class CurveRecord:
     value: float
     feasible: bool
     continues: int | None = None
+
+    @property
+    def order(self) -> tuple[datetime, int]:
+        """What orders trials by their ends."""
+        return self.completed, self.number
 
     def supersedes(self, stopped: CurveRecord) -> bool:
         """Whether it has gone on with a stopped trial, at least as far as that one came.

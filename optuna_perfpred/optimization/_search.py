@@ -25,7 +25,6 @@ from optuna_perfpred.history import stopped_trial
 from optuna_perfpred.optimization._training import GeneratorObjective
 from optuna_perfpred.optimization._training import is_generator_function
 from optuna_perfpred.optimization._training import Training
-from optuna_perfpred.pruners._rule_assessor import RuleAssessor
 from optuna_perfpred.pruners._second_chance import go_on_with
 from optuna_perfpred.pruners._second_chance import SecondChances
 
@@ -191,7 +190,7 @@ class Search:
         finished = self._reader.read_now(self._study)
         limit = _limit_at_end(finished)
         chances = self._chances.of(finished, self._reader.trials)
-        return [chance for chance in chances if chance.worth > limit]
+        return [chance for chance in chances if chance.relative_chance > limit]
 
     def _end(self, finished: FinishedTrials) -> None:
         """Begin the end: no new trials will come, and those that run are stopped later."""
@@ -241,7 +240,7 @@ class Search:
         trial = next(filter(None, (self._claim(n) for n in waiting if n is not None)), None)
         chances = self._chances.of(finished, self._reader.trials)
         for chance in chances if trial is None else ():
-            if not chance.worth > self._limit:
+            if not chance.relative_chance > self._limit:
                 break
             go_on_with(self._study, chance)
             if (trial := self._claim(chance.trial.number)) is not None:
@@ -359,9 +358,8 @@ class Search:
         return "retrain" if start is None and is_at_end else start
 
     def _chances_by(self, pruner: PerformancePredictionPruner) -> SecondChances:
-        assessor = pruner._assessors.of(self._study)
-        assert isinstance(assessor, RuleAssessor)
-        return SecondChances(assessor.forecast, self._goes_on)
+        forecaster = pruner._forecasters.of(self._study)
+        return SecondChances(forecaster.forecast, self._goes_on)
 
 
 def _limit_at_end(finished: FinishedTrials) -> float:

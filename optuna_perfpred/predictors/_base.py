@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from typing_extensions import Self
 
+    from optuna_perfpred._arrays import Floats
+
 
 @dataclass(frozen=True)
 class Forecast:
@@ -33,11 +35,11 @@ class Forecast:
             Degrees of freedom. Shape: ``(n,)``, or a number for all.
     """
 
-    mean: npt.NDArray[np.float64]
-    std: npt.NDArray[np.float64]
-    df: npt.NDArray[np.float64] | float = math.inf
+    mean: Floats
+    std: Floats
+    df: Floats | float = math.inf
 
-    def probability_of_beating(self, value: float) -> npt.NDArray[np.float64]:
+    def probability_of_beating(self, value: float) -> Floats:
         """Give the probability that the final value is larger than a given one.
 
         Args:
@@ -51,12 +53,10 @@ class Forecast:
         gap = self.mean - value
         with np.errstate(divide="ignore", invalid="ignore"):
             z = np.where(gap == 0.0, 0.0, gap / self.std)
-        probability: npt.NDArray[np.float64] = special.stdtr(self.df, z)
+        probability: Floats = special.stdtr(self.df, z)
         return np.where(np.isnan(self.std), np.nan, probability)
 
-    def interval(
-        self, confidence: float = 0.9
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    def interval(self, confidence: float = 0.9) -> tuple[Floats, Floats]:
         """Give the central interval that holds the final value with a given probability.
 
         Args:
@@ -89,12 +89,7 @@ class CurvePredictor(BaseEstimator, abc.ABC):  # type: ignore[misc]
     """
 
     @abc.abstractmethod
-    def fit(
-        self,
-        configurations: npt.NDArray[np.float64],
-        curves: npt.NDArray[np.float64],
-        finals: npt.NDArray[np.float64],
-    ) -> Self:
+    def fit(self, configurations: Floats, curves: Floats, finals: Floats) -> Self:
         """Learn from completed trials.
 
         Args:
@@ -111,9 +106,7 @@ class CurvePredictor(BaseEstimator, abc.ABC):  # type: ignore[misc]
         raise NotImplementedError
 
     @abc.abstractmethod
-    def predict(
-        self, configurations: npt.NDArray[np.float64], curves: npt.NDArray[np.float64]
-    ) -> Forecast:
+    def predict(self, configurations: Floats, curves: Floats) -> Forecast:
         """Forecast the final values of trials.
 
         Args:
@@ -129,11 +122,7 @@ class CurvePredictor(BaseEstimator, abc.ABC):  # type: ignore[misc]
         raise NotImplementedError
 
 
-def check_training_arrays(
-    configurations: npt.NDArray[np.float64],
-    curves: npt.NDArray[np.float64],
-    finals: npt.NDArray[np.float64],
-) -> None:
+def check_training_arrays(configurations: Floats, curves: Floats, finals: Floats) -> None:
     """Check the shapes and the finiteness that :meth:`CurvePredictor.fit` asks for.
 
     Raises:
@@ -154,7 +143,7 @@ def check_training_arrays(
         raise ValueError("`configurations` and `finals` must be finite.")
 
 
-def observed_lengths(curves: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+def observed_lengths(curves: Floats) -> npt.NDArray[np.int64]:
     """Give the number of columns up to each row's last value; 0 for a row of NaN.
 
     Args:
@@ -169,7 +158,7 @@ def observed_lengths(curves: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     return np.where(reversed_known.any(axis=1), curves.shape[1] - first, 0)
 
 
-def fill_gaps(curves: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def fill_gaps(curves: Floats) -> Floats:
     """Interpolate linearly between known columns; the outermost known values continue outwards.
 
     Args:

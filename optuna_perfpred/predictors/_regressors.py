@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from typing import NamedTuple
@@ -10,55 +11,207 @@ import warnings
 
 import numpy as np
 from scipy import stats
+from scipy.optimize import nnls
 from sklearn.base import BaseEstimator
 from sklearn.base import TransformerMixin
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import RidgeCV
+from sklearn.metrics.pairwise import euclidean_distances
 from sklearn.model_selection import cross_val_predict
 from sklearn.model_selection import KFold
 from sklearn.model_selection import RandomizedSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.svm import NuSVR
-
-from optuna_perfpred.predictors._kernel_ridge import FeatureWeights
-from optuna_perfpred.predictors._kernel_ridge import fit_rbf_kernel_ridge
-from optuna_perfpred.predictors._stack import fit_stack
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from collections.abc import Sequence
 
-    import numpy.typing as npt
+    from optuna_perfpred._arrays import Flags
+    from optuna_perfpred._arrays import Floats
 
 
-FittedRegressor = tuple[Any, "npt.NDArray[np.float64]"]
-"""A fitted scikit-learn regressor and its leave-one-out residuals, shape ``(n,)``."""
-
+# How strongly weights are drawn to equal ones, in units of the best member's squared error. With
+# little data, or members that are nearly as good as one another, equal weights are hard to beat.
+_SHRINKAGE = 0.5
+# Weight of the equation by which the weights add up to one.
+_SUM_WEIGHT = 1e4
+_EXPONENTS = (0.0, 0.5, 1.0)
+# Features are scaled to a total variance of one.
+_GAMMAS = np.logspace(-2.0, 1.0, 7)
+_ALPHAS = np.logspace(-4.0, 1.0, 11)
+# A decomposition costs the cube of the number of curves, and there is one for each kernel.
+_MAX_TUNED_CURVES = 300
 _MAX_FOLDS = 100
 # Keeps a draw that hardly converges (a linear kernel with a large C) from stalling a trial.
 _MAX_SVR_ITERATIONS = 100_000
 
 
-def fit_ridge(
-    X: npt.NDArray[np.float64],
-    y: npt.NDArray[np.float64],
-    *,
-    squarable: npt.NDArray[np.bool_],
-    **_: object,
-) -> FittedRegressor:
+@dataclass(frozen=True)
+class Stack:
+    """The weighted mean of fitted regressors.
+
+    Attributes:
+        members:
+            The regressors.
+        weights:
+            Their weights. Shape: ``(len(members),)``.
+        bounds:
+            No member's prediction counts as less than the first or more than the second number.
+    """
+
+    members: Sequence[Any]
+    weights: Floats
+    bounds: tuple[float, float]
+
+    def predict(self, X: Floats) -> Floats:
+        """Predict for rows of shape ``(m, p)``."""
+        predictions = np.column_stack([member.predict(X) for member in self.members])
+        weighted: Floats = np.clip(predictions, *self.bounds) @ self.weights
+        return weighted
+
+
+def fit_stack(fits: Sequence[tuple[Any, Floats]], y: Floats) -> tuple[Stack, Floats]:
+    """Weight regressors by how they predict rows that they were not trained with.
+
+    Weights are not negative, add up to one and minimize the squared leave-one-out error (Breiman
+    1996, "Stacked regressions").
+
+    Args:
+        fits:
+            Regressors and their leave-one-out residuals, each of shape ``(n,)``.
+        y:
+            The target. Shape: ``(n,)``.
+
+    Returns:
+        The regressor and its leave-one-out residuals, of shape ``(n,)``.
+    """
+    low, high = plausible_range(y)
+    residuals = np.column_stack([y - np.clip(y - r, low, high) for _, r in fits])
+    n, k = residuals.shape
+    smallest = float(np.mean(residuals**2, axis=0).min())
+    scale = np.sqrt(max(smallest, np.finfo(float).tiny))
+    penalty = np.sqrt(_SHRINKAGE * n)
+    weights, _ = nnls(
+        np.vstack([residuals / scale, np.full((1, k), _SUM_WEIGHT), penalty * np.eye(k)]),
+        np.concatenate([np.zeros(n), [_SUM_WEIGHT], np.full(k, penalty / k)]),
+    )
+    weights /= weights.sum()
+    return Stack([member for member, _ in fits], weights, (low, high)), residuals @ weights
+
+
+def plausible_range(y: Floats) -> tuple[float, float]:
+    """Give the range in which predictions of a gain are credible.
+
+    A model that lets a curve fall further than any fell before it has failed; one that lets it
+    rise further may be right, up to the whole range of what was seen.
+
+    Args:
+        y:
+            The gains of training curves. Shape: ``(n,)``.
+    """
+    return float(y.min()), float(2.0 * y.max() - y.min())
+
+
+class FeatureWeights(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Weight standardized features by their importance.
+
+    Args:
+        importances:
+            A number for each feature, negative only by rounding.
+        exponent:
+            The power of its importance that is a feature's share of the expected squared distance
+            between two rows; 0 for equal shares.
+    """
+
+    def __init__(self, importances: Floats, exponent: float = 0.0) -> None:
+        self.importances = importances
+        self.exponent = exponent
+
+    def fit(self, X: Floats, y: object = None) -> FeatureWeights:
+        """Compute the weights; they do not depend on the rows."""
+        # Rounding gives a feature that tells nothing an importance of less than zero.
+        shares = np.maximum(self.importances, 0.0) ** self.exponent
+        # Of features that are all constant, none has an importance.
+        self.weights_ = np.sqrt(shares / max(shares.sum(), np.finfo(float).tiny))
+        return self
+
+    def transform(self, X: Floats) -> Floats:
+        """Weight the columns of a matrix of shape ``(n, p)``."""
+        weighted: Floats = X * self.weights_
+        return weighted
+
+
+def fit_rbf_kernel_ridge(
+    X: Floats, y: Floats, importances: Floats, *, seed: int
+) -> tuple[Any, Floats]:
+    """Fit kernel ridge regression with an RBF kernel.
+
+    Penalty, kernel width and the weights of the features are chosen by the leave-one-out error,
+    which is a closed form: with a penalty ``a``, the residual of row ``i`` is that element of
+    ``(K + aI)⁻¹y`` over that of the diagonal of ``(K + aI)⁻¹`` (Rasmussen and Williams 2006,
+    section 5.4.2). One decomposition of a kernel serves all penalties, so that the search costs
+    hundredths of a second for 100 curves.
+
+    Args:
+        X:
+            Standardized features. Shape: ``(n, p)``.
+        y:
+            The target, of mean zero. Shape: ``(n,)``.
+        importances:
+            How much each feature tells, not negative. Shape: ``(p,)``.
+        seed:
+            Seed of the draw of at most 300 rows by which the choice is made.
+
+    Returns:
+        The regressor and its leave-one-out residuals, of shape ``(n,)``.
+    """
+    rows = np.arange(len(y))
+    if len(rows) > _MAX_TUNED_CURVES:
+        rows = np.random.default_rng(seed).choice(rows, _MAX_TUNED_CURVES, replace=False)
+    best = (np.inf, 0.0, 1.0, 1.0)
+    for exponent in _EXPONENTS:
+        weighted = FeatureWeights(importances, exponent).fit(X).transform(X[rows])
+        distances = euclidean_distances(weighted, squared=True)
+        for gamma in _GAMMAS:
+            errors = [np.mean(r**2) for r in _residuals(np.exp(-gamma * distances), y[rows])]
+            at = int(np.argmin(errors))
+            best = min(best, (float(errors[at]), exponent, float(gamma), float(_ALPHAS[at])))
+    _, exponent, gamma, alpha = best
+    weights = FeatureWeights(importances, exponent)
+    model = make_pipeline(weights, KernelRidge(alpha=alpha, kernel="rbf", gamma=gamma)).fit(X, y)
+    distances = euclidean_distances(weights.transform(X), squared=True)
+    inverse = np.linalg.inv(np.exp(-gamma * distances) + alpha * np.eye(len(y)))
+    return model, inverse @ y / np.diag(inverse)
+
+
+def _residuals(kernel: Floats, y: Floats) -> list[Floats]:
+    """Give the leave-one-out residuals for each penalty, each of shape ``(n,)``."""
+    eigenvalues, eigenvectors = np.linalg.eigh(kernel)
+    projected = eigenvectors.T @ y
+    residuals = []
+    for alpha in _ALPHAS:
+        # Rounding makes eigenvalues that are zero negative.
+        inverse = 1.0 / (np.maximum(eigenvalues, 0.0) + alpha)
+        residuals.append(eigenvectors @ (inverse * projected) / (eigenvectors**2 @ inverse))
+    return residuals
+
+
+FittedRegressor = tuple[Any, "Floats"]
+"""A fitted scikit-learn regressor and its leave-one-out residuals, shape ``(n,)``."""
+
+
+def fit_ridge(X: Floats, y: Floats, *, squarable: Flags, **_: object) -> FittedRegressor:
     """Fit ridge regression, its penalty chosen by the closed form of the leave-one-out error."""
     return _fit_linear(X, y, np.logspace(-3.0, 4.0, 15), squarable)
 
 
-def fit_ols(
-    X: npt.NDArray[np.float64],
-    y: npt.NDArray[np.float64],
-    *,
-    squarable: npt.NDArray[np.bool_],
-    **_: object,
-) -> FittedRegressor:
+def fit_ols(X: Floats, y: Floats, *, squarable: Flags, **_: object) -> FittedRegressor:
     """Fit ordinary least squares.
 
     A penalty that is negligible for standardized features selects the solution of smallest norm
@@ -68,14 +221,7 @@ def fit_ols(
 
 
 def fit_nu_svr(
-    X: npt.NDArray[np.float64],
-    y: npt.NDArray[np.float64],
-    *,
-    kernel: str,
-    published: bool,
-    n_iter: int,
-    seed: int,
-    **_: object,
+    X: Floats, y: Floats, *, kernel: str, published: bool, n_iter: int, seed: int, **_: object
 ) -> FittedRegressor:
     """Fit ν-SVR by random search.
 
@@ -113,13 +259,7 @@ def fit_nu_svr(
 
 
 def fit_random_forest(
-    X: npt.NDArray[np.float64],
-    y: npt.NDArray[np.float64],
-    *,
-    published: bool,
-    n_iter: int,
-    seed: int,
-    **_: object,
+    X: Floats, y: Floats, *, published: bool, n_iter: int, seed: int, **_: object
 ) -> FittedRegressor:
     """Fit a random forest by random search over the published ranges.
 
@@ -136,21 +276,14 @@ def fit_random_forest(
     return model, y - model.oob_prediction_
 
 
-def fit_kernel_ridge(
-    X: npt.NDArray[np.float64], y: npt.NDArray[np.float64], *, seed: int, **_: object
-) -> FittedRegressor:
+def fit_kernel_ridge(X: Floats, y: Floats, *, seed: int, **_: object) -> FittedRegressor:
     """Fit kernel ridge regression, its features weighted by their importance in a forest."""
     forest, _residuals = _fit_plain_forest(X, y, seed)
     return fit_rbf_kernel_ridge(X, y, forest.feature_importances_, seed=seed)
 
 
 def fit_stacked(
-    X: npt.NDArray[np.float64],
-    y: npt.NDArray[np.float64],
-    *,
-    squarable: npt.NDArray[np.bool_],
-    seed: int,
-    **_: object,
+    X: Floats, y: Floats, *, squarable: Flags, seed: int, **_: object
 ) -> FittedRegressor:
     """Fit ridge regression, a random forest and kernel ridge regression, and their weights."""
     forest, residuals = _fit_plain_forest(X, y, seed)
@@ -187,45 +320,19 @@ REGRESSORS = {
 }
 
 
-class _Squares(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Append the squares of columns.
-
-    Args:
-        columns:
-            Which columns of ``p``. Shape: ``(p,)``.
-    """
-
-    def __init__(self, columns: npt.NDArray[np.bool_]) -> None:
-        self.columns = columns
-
-    def fit(self, X: npt.NDArray[np.float64], y: object = None) -> _Squares:
-        """Do nothing: there is nothing to learn."""
-        return self
-
-    def transform(self, X: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """Append to a matrix of shape ``(n, p)``."""
-        return np.hstack([X, X[:, self.columns] ** 2])
+def _with_squares(X: Floats, columns: Flags) -> Floats:
+    return np.hstack([X, X[:, columns] ** 2])
 
 
-def _fit_linear(
-    X: npt.NDArray[np.float64],
-    y: npt.NDArray[np.float64],
-    alphas: npt.NDArray[np.float64],
-    squarable: npt.NDArray[np.bool_],
-) -> FittedRegressor:
+def _fit_linear(X: Floats, y: Floats, alphas: Floats, squarable: Flags) -> FittedRegressor:
     choices = {columns.tobytes(): columns for columns in (np.zeros_like(squarable), squarable)}
     fits = [_fit_linear_model(X, y, alphas, columns) for columns in choices.values()]
     return min(fits, key=lambda fitted: float(np.mean(fitted[1] ** 2)))
 
 
-def _fit_linear_model(
-    X: npt.NDArray[np.float64],
-    y: npt.NDArray[np.float64],
-    alphas: npt.NDArray[np.float64],
-    squared: npt.NDArray[np.bool_],
-) -> FittedRegressor:
-    squares = _Squares(squared)
-    X = squares.transform(X)
+def _fit_linear_model(X: Floats, y: Floats, alphas: Floats, squared: Flags) -> FittedRegressor:
+    squares = FunctionTransformer(_with_squares, kw_args={"columns": squared})
+    X = _with_squares(X, squared)
     model = RidgeCV(alphas=alphas).fit(X, y)
     u, s, _ = np.linalg.svd(X - X.mean(axis=0), full_matrices=False)
     leverages = 1.0 / len(y) + u**2 @ (s**2 / (s**2 + model.alpha_))
@@ -233,9 +340,7 @@ def _fit_linear_model(
     return Pipeline([("squares", squares), ("ridge", model)]), residuals
 
 
-def _fit_plain_forest(
-    X: npt.NDArray[np.float64], y: npt.NDArray[np.float64], seed: int
-) -> FittedRegressor:
+def _fit_plain_forest(X: Floats, y: Floats, seed: int) -> FittedRegressor:
     # Twice as many trees cost twice as much, and add a few thousandths to R² at most.
     forest = RandomForestRegressor(
         50, max_features=0.4, min_samples_leaf=2, oob_score=_no_score, random_state=seed
@@ -246,8 +351,8 @@ def _fit_plain_forest(
 def _search(
     estimator: Any,
     space: dict[str, Any],
-    X: npt.NDArray[np.float64],
-    y: npt.NDArray[np.float64],
+    X: Floats,
+    y: Floats,
     *,
     n_iter: int,
     seed: int,

@@ -17,8 +17,9 @@ from optuna_perfpred.predictors._sequential_model import SequentialModel
 
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
     from typing_extensions import Self
+
+    from optuna_perfpred._arrays import Floats
 
 
 # Fewer curves than this say nothing of a regression's error.
@@ -129,12 +130,7 @@ class SequentialRegression(CurvePredictor):
         self.max_curves = max_curves
         self.seed = seed
 
-    def fit(
-        self,
-        configurations: npt.NDArray[np.float64],
-        curves: npt.NDArray[np.float64],
-        finals: npt.NDArray[np.float64],
-    ) -> Self:
+    def fit(self, configurations: Floats, curves: Floats, finals: Floats) -> Self:
         """Take the training curves; the models are fitted when they are first needed.
 
         See :meth:`CurvePredictor.fit`.
@@ -150,9 +146,7 @@ class SequentialRegression(CurvePredictor):
         self._locks = [threading.Lock() for _ in range(curves.shape[1] + 1)]
         return self
 
-    def predict(
-        self, configurations: npt.NDArray[np.float64], curves: npt.NDArray[np.float64]
-    ) -> Forecast:
+    def predict(self, configurations: Floats, curves: Floats) -> Forecast:
         """Forecast final values, fitting the models for the curves' lengths where needed.
 
         See :meth:`CurvePredictor.predict`. A forecast is NaN where nothing was observed or fewer

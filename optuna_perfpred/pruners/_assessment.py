@@ -1,7 +1,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from dataclasses import field
 from typing import Any
+from typing import TYPE_CHECKING
+
+
+if TYPE_CHECKING:
+    from optuna_perfpred.forecasts import RuleInputs
+    from optuna_perfpred.pruners._forecasters import PredictorInputs
 
 
 # The user attributes of a trial on which the dashboard, the samplers and the plots rely.
@@ -21,21 +28,31 @@ class Assessment:
         step:
             The last step at which the trial has reported.
         predicted_value:
-            The mean of the forecast of its final value.
+            The mean of the forecast of its final value; in a rung of f-Hyperband, of that at the
+            rung's end; before any trial is complete, its value at the step.
         predicted_std:
             The standard error of that forecast.
         probability:
-            The probability that decides. Here that of beating the reference.
+            The probability that decides. With a predictor, that of beating the reference. With a
+            stopping rule, that the next best value comes from this trial rather than from new
+            trials, if both are trained for the same number of steps.
         least_probability:
             The trial is pruned if that is less than this.
         probability_of_beating_best:
-            The probability that it will beat the best value so far.
+            The probability that it will beat the best value so far; in a rung, that it will reach
+            the reference.
         reference:
-            The value to beat: the n-th best so far, made worse by the offset.
-        rank:
-            n.
-        offset:
-            The offset.
+            The value to beat: the n-th best so far, made worse by the offset; in a rung, the one
+            to reach.
+        reason:
+            The assessment in one sentence.
+        relative_chance:
+            By a stopping rule, the chance of a new best value for each step still to train, as a
+            multiple of that of a new trial; :obj:`None` otherwise.
+        horizon:
+            The step at which the rung ends that decides; :obj:`None` for the end of the training.
+        inputs:
+            What the forecast was made from, to be explained; :obj:`None` if that is not kept.
     """
 
     step: int
@@ -45,8 +62,10 @@ class Assessment:
     least_probability: float
     probability_of_beating_best: float
     reference: float
-    rank: int
-    offset: float
+    reason: str
+    relative_chance: float | None = None
+    horizon: int | None = None
+    inputs: RuleInputs | PredictorInputs | None = field(default=None, repr=False, compare=False)
 
     def attributes(self) -> dict[str, Any]:
         """Give the user attributes that tell of the assessment."""
@@ -63,79 +82,17 @@ class Assessment:
         """Whether the trial is to be pruned."""
         return self.probability < self.least_probability
 
-    @property
-    def reason(self) -> str:
-        """The assessment in one sentence."""
-        return (
-            f"At step {self.step} it is predicted to end at {self.predicted_value:.4g} "
-            f"± {self.predicted_std:.2g}; its chance to beat {self._to_beat} is "
-            f"{percent(self.probability)}."
-        )
 
-    @property
-    def _to_beat(self) -> str:
-        ordinal = "best" if self.rank == 1 else f"{self.rank}{_ordinal_suffix(self.rank)} best"
-        less = f" less the offset of {self.offset:.4g}" if self.offset > 0.0 else ""
-        return f"{self.reference:.4g}, the {ordinal} value so far{less},"
+def value_to_beat(reference: float, rank: int, offset: float) -> str:
+    """Tell what the value to beat is: the best one so far, or the n-th best, less an offset."""
+    best = "best" if rank == 1 else f"{ordinal(rank)} best"
+    less = f" less the offset of {offset:.4g}" if offset > 0.0 else ""
+    return f"{reference:.4g}, the {best} value so far{less},"
 
 
-@dataclass(frozen=True)
-class RelativeAssessment(Assessment):
-    """An assessment by which the trial is compared with a new one.
-
-    Attributes:
-        probability:
-            The probability that the next best value comes from this trial rather than from new
-            trials, if both are trained for the same number of steps.
-        relative_chance:
-            The chance of a new best value for each step still to train, as a multiple of that of
-            a new trial.
-    """
-
-    relative_chance: float
-
-    @property
-    def reason(self) -> str:
-        """The assessment in one sentence."""
-        return (
-            f"At step {self.step} its chance to beat {self._to_beat} is "
-            f"{percent(self.probability_of_beating_best)}: for each step still to train, "
-            f"{self.relative_chance:.2g} times that of a new trial (it is predicted to end at "
-            f"{self.predicted_value:.4g} ± {self.predicted_std:.2g})."
-        )
-
-
-@dataclass(frozen=True)
-class PeerAssessment(Assessment):
-    """An assessment beside trials that have come as far, before any is complete.
-
-    Attributes:
-        predicted_value:
-            The value at the step: how curves go on is not known.
-        predicted_std:
-            The spread of the trials' values at the step.
-        probability:
-            The probability that the best of them is this trial rather than an average one.
-        probability_of_beating_best:
-            The probability that it ends as the best of them.
-        reference:
-            The best value at the step.
-        rank:
-            Its rank at the step.
-        n_peers:
-            The number of trials that have come as far, itself included.
-    """
-
-    n_peers: int
-
-    @property
-    def reason(self) -> str:
-        """The assessment in one sentence."""
-        return (
-            f"At step {self.step} it is {self.rank}{_ordinal_suffix(self.rank)} of the "
-            f"{self.n_peers} trials that have come as far, of which none is complete: its chance "
-            f"to end as the best of them is {percent(self.probability_of_beating_best)}."
-        )
+def predicted(mean: float, std: float) -> str:
+    """Tell a forecast."""
+    return f"{mean:.4g} ± {std:.2g}"
 
 
 def percent(probability: float) -> str:
@@ -146,7 +103,7 @@ def percent(probability: float) -> str:
     return f"{percent:.2g} %" if percent < 99.0 else "more than 99 %"
 
 
-def _ordinal_suffix(number: int) -> str:
-    if 10 <= number % 100 <= 20:
-        return "th"
-    return {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+def ordinal(number: int) -> str:
+    """Tell a rank: 1st, 2nd, and so on."""
+    ending = "th" if 10 <= number % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10)
+    return f"{number}{ending or 'th'}"

@@ -2,34 +2,22 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import Any
 from typing import TYPE_CHECKING
 
-from optuna.exceptions import UpdateFinishedTrialError
 from optuna.pruners import HyperbandPruner
 from optuna.study import StudyDirection
 
 from optuna_perfpred._arguments import check_at_least
 from optuna_perfpred._attributes import read_number
 from optuna_perfpred._attributes import read_step
-from optuna_perfpred.forecasts import StoppingRule
-from optuna_perfpred.forecasts import StudySettings
-from optuna_perfpred.history import FinishedTrialsReader
-from optuna_perfpred.history import PerStudy
 from optuna_perfpred.predictors import CurvePredictor
-from optuna_perfpred.pruners._arguments import check_decision
-from optuna_perfpred.pruners._arguments import check_feature_attrs
-from optuna_perfpred.pruners._arguments import join_earlier_studies
-from optuna_perfpred.pruners._arguments import read_earlier_studies
+from optuna_perfpred.pruners._forecasting_pruner import ForecastingPruner
+from optuna_perfpred.pruners._recorded_decision import void_decision
 from optuna_perfpred.pruners._retries import halve
 from optuna_perfpred.pruners._retries import retried_numbers
-from optuna_perfpred.pruners._retries import void_decision
 from optuna_perfpred.pruners._retries import with_original_number
-from optuna_perfpred.pruners._rung import find_rung
-from optuna_perfpred.pruners._rung import horizons
-from optuna_perfpred.pruners._rung_assessment import RungAssessment
-from optuna_perfpred.pruners._rung_assessor import RungAssessor
-from optuna_perfpred.pruners._warn_once import WarnOnce
+from optuna_perfpred.pruners._rungs import find_rung
+from optuna_perfpred.pruners._rungs import RungForecaster
 
 
 if TYPE_CHECKING:
@@ -38,8 +26,10 @@ if TYPE_CHECKING:
     from optuna.study import Study
     from optuna.trial import FrozenTrial
 
+    from optuna_perfpred.forecasts import StoppingRule
+    from optuna_perfpred.history import FinishedTrials
     from optuna_perfpred.pruners._assessment import Assessment
-    from optuna_perfpred.pruners._rung import Rung
+    from optuna_perfpred.pruners._rungs import Rung
 
 
 # A system attribute of a trial that was cut. Upstream takes the result of a rung, which such a
@@ -49,7 +39,7 @@ CUT = "perfpred:cut"
 _logger = logging.getLogger(__name__)
 
 
-class FastHyperbandPruner(HyperbandPruner):
+class FastHyperbandPruner(ForecastingPruner, HyperbandPruner):
     """Hyperband that stops a trial as soon as it will hardly be promoted from its rung.
 
     Between two rungs :class:`~optuna.pruners.HyperbandPruner` trains every trial to the next one.
@@ -176,48 +166,29 @@ class FastHyperbandPruner(HyperbandPruner):
         check_at_least("min_resource", min_resource, 1)
         check_at_least("reduction_factor", reduction_factor, 2)
         check_at_least("bootstrap_count", bootstrap_count, 0)
-        super().__init__(min_resource, max_resource, reduction_factor, bootstrap_count)
+        HyperbandPruner.__init__(
+            self, min_resource, max_resource, reduction_factor, bootstrap_count
+        )
         if isinstance(max_resource, int) and max_resource < min_resource:
             raise ValueError(
                 f"`max_resource` must be at least `min_resource`, but got {max_resource=} and "
                 f"{min_resource=}."
             )
-        if predictor is not None and not isinstance(predictor, CurvePredictor | StoppingRule):
-            raise ValueError(
-                "`predictor` must be a CurvePredictor, a StoppingRule or None, but got "
-                f"{predictor=}."
-            )
-        self._predictor = StoppingRule() if predictor is None else predictor
         if n_train is None:
-            n_train = 1 if isinstance(self._predictor, StoppingRule) else 10
+            n_train = 10 if isinstance(predictor, CurvePredictor) else 1
         check_at_least("n_train", n_train, 1)
-        check_decision(confidence, offset)
         if not 0.0 < keep <= 1.0:
             raise ValueError(f"`keep` must be in (0, 1], but got {keep=}.")
-        check_feature_attrs(feature_attrs)
         self._confidence = confidence
-        self._offset = offset
         self._n_train = n_train
         self._keep = keep
-        self._feature_attrs = tuple(feature_attrs)
-        self._earlier = read_earlier_studies(warm_start, self._feature_attrs)
-        self._forget()
+        self._set_forecast(predictor, confidence, offset, feature_attrs, warm_start)
 
-    def prune(self, study: Study, trial: FrozenTrial) -> bool:
-        """Judge whether the trial should be pruned. See :meth:`optuna.pruners.BasePruner.prune`.
-
-        Hyperband decides at the end of a rung, the forecast before it.
-        """
-        try:
-            if self._was_cut(study, trial) or self._halve(study, trial):
-                return True
-            return self._cut(getattr(study, "_study", study), trial)
-        except UpdateFinishedTrialError:
-            self._warn_once.of_ended(trial)
+    def _prune(self, study: Study, trial: FrozenTrial) -> bool:
+        # Hyperband decides at the end of a rung, the forecast before it.
+        if self._was_cut(study, trial) or self._halve(study, trial):
             return True
-        except Exception as error:
-            self._warn_once("The trial is not pruned because its forecast failed", error)
-            return False
+        return self._cut(getattr(study, "_study", study), trial)
 
     def _was_cut(self, study: Study, trial: FrozenTrial) -> bool:
         cut_at = read_step(trial.system_attrs, CUT)
@@ -238,21 +209,42 @@ class FastHyperbandPruner(HyperbandPruner):
         return halve(self._pruners[bracket], self._create_bracket_study(study, bracket), trial)
 
     def _cut(self, study: Study, trial: FrozenTrial) -> bool:
-        step = trial.last_step
-        if len(self._pruners) == 0 or step is None:
+        if len(self._pruners) == 0 or trial.last_step is None:
             return False
-        rung = self._rung(study, trial, step)
         reader = self._finished.of(study)
         finished = reader.read(study, trial)
-        assessment = self._assessors.of(study).find_failing(
-            finished, trial, rung, self._results(study, trial, reader.trials, rung)
+        assessment = self._assess_by(
+            self._forecasters.of(study), study, trial, finished, reader.trials
         )
-        if assessment is None:
+        if assessment is None or not assessment.is_hopeless:
             return False
-        self._record(study, trial, assessment)
-        if isinstance(assessment, RungAssessment):
-            study._storage.set_trial_system_attr(trial._trial_id, rung.key, assessment.result)
+        _logger.info("Trial %d: %s", trial.number, assessment.reason)
+        storage = study._storage
+        storage.set_trial_system_attr(trial._trial_id, CUT, assessment.step)
+        for key, value in assessment.attributes().items():
+            storage.set_trial_user_attr(trial._trial_id, key, value)
+        if assessment.horizon is not None:
+            rung = self._rung(study, trial, assessment.step)
+            # The value at the rung's end counts as the trial's result, but not for more than the
+            # one that it was not to reach.
+            worse = min if study.direction == StudyDirection.MAXIMIZE else max
+            result = worse(assessment.predicted_value, assessment.reference)
+            storage.set_trial_system_attr(trial._trial_id, rung.key, result)
         return True
+
+    def _assess_by(
+        self,
+        forecaster: RungForecaster,
+        study: Study,
+        trial: FrozenTrial,
+        finished: FinishedTrials,
+        trials: Sequence[FrozenTrial],
+    ) -> Assessment | None:
+        self._try_initialization(study)
+        if len(self._pruners) == 0 or trial.last_step is None:
+            return None
+        rung = self._rung(study, trial, trial.last_step)
+        return forecaster.assess(finished, trial, rung, self._results(study, trial, trials, rung))
 
     def _rung(self, study: Study, trial: FrozenTrial, step: int) -> Rung:
         rung = find_rung(self._get_bracket_id(study, trial), step, **self._resources())
@@ -308,47 +300,15 @@ class FastHyperbandPruner(HyperbandPruner):
             self._total_trial_allocation_budget = made._total_trial_allocation_budget
             self._trial_allocation_budgets = made._trial_allocation_budgets
             self._pruners = made._pruners  # The last one: it tells that the others are there.
-            for bracket in range(len(self._pruners)):
-                ends = horizons(bracket, **self._resources())
-                _logger.debug("Bracket %d has its rungs at %s", bracket, ends)
 
-    def _record(self, study: Study, trial: FrozenTrial, assessment: Assessment) -> None:
-        _logger.info("Trial %d: %s", trial.number, assessment.reason)
-        study._storage.set_trial_system_attr(trial._trial_id, CUT, assessment.step)
-        for key, value in assessment.attributes().items():
-            study._storage.set_trial_user_attr(trial._trial_id, key, value)
-
-    def _new_assessor(self, study: Study) -> RungAssessor:
-        settings = StudySettings(
-            sign=1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0,
-            n_startup_trials=self._n_train,
-            top_n=1,
-            offset=self._offset,
-            horizon=None,
-            feature_attrs=self._feature_attrs,
-            earlier=join_earlier_studies(self._earlier, study.direction, self._warn_once),
-        )
-        return RungAssessor(
+    def _new_forecaster(self, study: Study) -> RungForecaster:
+        return RungForecaster(
             self._predictor,
-            settings,
+            self._settings(study, self._n_train),
             confidence=self._confidence,
             keep=self._keep,
             reduction_factor=self._reduction_factor,
         )
 
-    def _forget(self) -> None:
+    def _begin(self) -> None:
         self._lock = threading.Lock()
-        self._finished = PerStudy(lambda _: FinishedTrialsReader(self._feature_attrs))
-        self._assessors = PerStudy(self._new_assessor)
-        self._warn_once = WarnOnce()
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Another process learns from its storage, which knows more by then.
-        state = self.__dict__.copy()
-        for learned in ("_lock", "_finished", "_assessors", "_warn_once"):
-            del state[learned]
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._forget()

@@ -1,65 +1,54 @@
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 from typing import get_args
 from typing import Literal
-from typing import NamedTuple
 from typing import TYPE_CHECKING
-from typing import TypeVar
 import zlib
 
 import numpy as np
-from optuna.exceptions import UpdateFinishedTrialError
 from optuna.pruners import BasePruner
 from optuna.pruners._percentile import _is_first_in_interval_step
-from optuna.study import Study
-from optuna.study import StudyDirection
 
 from optuna_perfpred._arguments import check_at_least
 from optuna_perfpred.forecasts import StoppingRule
-from optuna_perfpred.forecasts import StudySettings
 from optuna_perfpred.history import CHECKPOINT
 from optuna_perfpred.history import continued_number
-from optuna_perfpred.history import FinishedTrials
-from optuna_perfpred.history import FinishedTrialsReader
 from optuna_perfpred.history import identify
 from optuna_perfpred.history import PerStudy
 from optuna_perfpred.history import stopped_trial
 from optuna_perfpred.predictors import CurvePredictor
-from optuna_perfpred.pruners._arguments import check_decision
-from optuna_perfpred.pruners._arguments import check_feature_attrs
-from optuna_perfpred.pruners._arguments import join_earlier_studies
-from optuna_perfpred.pruners._arguments import read_earlier_studies
-from optuna_perfpred.pruners._assessment import Assessment
 from optuna_perfpred.pruners._assessment import REASON
 from optuna_perfpred.pruners._audit import audit_study
-from optuna_perfpred.pruners._audit import AuditReport
-from optuna_perfpred.pruners._decisions import Decisions
-from optuna_perfpred.pruners._forecast_assessor import ForecastAssessor
+from optuna_perfpred.pruners._forecasters import PredictorForecaster
+from optuna_perfpred.pruners._forecasters import RuleForecaster
+from optuna_perfpred.pruners._forecasting_pruner import ForecastingPruner
+from optuna_perfpred.pruners._recorded_decision import Decisions
 from optuna_perfpred.pruners._retries import original_number
-from optuna_perfpred.pruners._rule_assessor import RuleAssessor
 from optuna_perfpred.pruners._second_chance import first_to_go_on
 from optuna_perfpred.pruners._second_chance import SecondChances
-from optuna_perfpred.pruners._warn_once import WarnOnce
 
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from optuna.study import Study
     from optuna.trial import FrozenTrial
     from optuna.trial import Trial
 
+    from optuna_perfpred.history import FinishedTrials
     from optuna_perfpred.history import Identity
+    from optuna_perfpred.pruners._assessment import Assessment
+    from optuna_perfpred.pruners._audit import AuditReport
 
 
-T = TypeVar("T")
 _SecondChance = Literal["auto", "checkpoint", "retrain", "never"]
 
 # Assessments of this many trials are kept for those who ask.
 _N_REMEMBERED = 1000
 
 
-class PerformancePredictionPruner(BasePruner):
+class PerformancePredictionPruner(ForecastingPruner):
     """Pruner that stops trials which will hardly become the best, by a forecast of their end.
 
     By default, a rule that was trained on other studies tells, from the second trial on, with
@@ -237,18 +226,14 @@ class PerformancePredictionPruner(BasePruner):
         seed: int | None = None,
         second_chance: _SecondChance = "auto",
     ) -> None:
-        if predictor is not None and not isinstance(predictor, CurvePredictor | StoppingRule):
-            raise ValueError(
-                "`predictor` must be a CurvePredictor, a StoppingRule or None, but got "
-                f"{predictor=}."
-            )
-        self._predictor = StoppingRule() if predictor is None else predictor
-        defaults = _RULE if isinstance(self._predictor, StoppingRule) else _PREDICTOR
         self._uses_peers = n_startup_trials is None
-        n_startup_trials = _or(n_startup_trials, defaults.n_startup_trials)
-        if confidence is None and isinstance(self._predictor, CurvePredictor):
-            confidence = _PREDICTOR_CONFIDENCE
-        top_n = _or(top_n, defaults.top_n)
+        is_predictor = isinstance(predictor, CurvePredictor)
+        if n_startup_trials is None:
+            n_startup_trials = 10 if is_predictor else 1
+        if confidence is None and is_predictor:
+            confidence = 0.99
+        if top_n is None:
+            top_n = 5 if is_predictor else 1
         if wrapped_pruner is not None and not isinstance(wrapped_pruner, BasePruner):
             raise ValueError(
                 f"`wrapped_pruner` must be an Optuna pruner or None, but got {wrapped_pruner=}."
@@ -266,42 +251,24 @@ class PerformancePredictionPruner(BasePruner):
                 f"`second_chance` must be one of {', '.join(map(repr, get_args(_SecondChance)))}, "
                 f"but got {second_chance=}."
             )
-        check_decision(0.5 if confidence is None else confidence, offset)
         if not 0.0 <= audit_rate <= 1.0:
             raise ValueError(f"`audit_rate` must be in [0, 1], but got {audit_rate=}.")
-        check_feature_attrs(feature_attrs)
 
         self._n_startup_trials = n_startup_trials
         self._n_warmup_steps = n_warmup_steps
         self._interval_steps = interval_steps
         self._confidence = confidence
-        self._offset = offset
         self._top_n = top_n
         self._horizon = horizon
-        self._feature_attrs = tuple(feature_attrs)
         self._audit_rate = audit_rate
-        self._earlier = read_earlier_studies(warm_start, self._feature_attrs)
         self._wrapped_pruner = wrapped_pruner
         self._shadow = shadow
         self._seed = seed
         self.second_chance = second_chance
         self._least_ratio: float | None = None
-        self._forget()
-
-    def prune(self, study: Study, trial: FrozenTrial) -> bool:
-        """Judge whether the trial should be pruned. See :meth:`optuna.pruners.BasePruner.prune`.
-
-        Never raises: if anything fails, a warning tells its cause once, and the trial goes on. One
-        that another process has ended meanwhile is pruned.
-        """
-        try:
-            return self._prune(study, trial)
-        except UpdateFinishedTrialError:
-            self._warn_once.of_ended(trial)
-            return True
-        except Exception as error:
-            self._warn_once("The trial is not pruned because its forecast failed", error)
-            return False
+        self._set_forecast(
+            predictor, 0.5 if confidence is None else confidence, offset, feature_attrs, warm_start
+        )
 
     def assessment(self, study: Study, trial: Trial | FrozenTrial) -> Assessment | None:
         """Tell what was foreseen of a running trial when it last asked whether to stop.
@@ -337,7 +304,7 @@ class PerformancePredictionPruner(BasePruner):
         if decisions.lets_finish(whole_study, trial):
             return False
         if continued_number(trial) is not None:
-            known = self._judge_known(whole_study, trial, decisions)
+            known = self._prune_continued(whole_study, trial, decisions)
             if known is not None:
                 return known
         assessment = self._assess(whole_study, trial) if self._is_due(trial) else None
@@ -368,16 +335,19 @@ class PerformancePredictionPruner(BasePruner):
         finished = reader.read(study, trial)
         if self._gives_second_chances:
             self._enqueue_stopped(study, finished, reader.trials)
-        assessment = self._assessors.of(study).assess(finished, trial, reader.running)
+        forecaster: RuleForecaster | PredictorForecaster = self._forecasters.of(study)
+        assessment = forecaster.assess(finished, trial, reader.running)
         if assessment is not None:
             latest = self._latest.of(study)
-            latest[identify(trial)] = assessment
+            latest[identify(trial)] = replace(assessment, inputs=None)
             # A study may go on for weeks; who has not asked by now will not.
             while len(latest) > _N_REMEMBERED:
                 latest.pop(next(iter(latest)), None)
         return assessment
 
-    def _judge_known(self, study: Study, trial: FrozenTrial, decisions: Decisions) -> bool | None:
+    def _prune_continued(
+        self, study: Study, trial: FrozenTrial, decisions: Decisions
+    ) -> bool | None:
         """Judge a trial that goes on with a stopped one by what was known of that."""
         reader = self._finished.of(study)
         reader.read(study, trial)
@@ -417,18 +387,21 @@ class PerformancePredictionPruner(BasePruner):
             and isinstance(self._predictor, StoppingRule)
         )
 
-    def _new_assessor(self, study: Study) -> ForecastAssessor | RuleAssessor:
-        settings = StudySettings(
-            sign=_sign(study),
-            n_startup_trials=self._n_startup_trials,
-            top_n=self._top_n,
-            offset=self._offset,
-            horizon=self._horizon,
-            feature_attrs=self._feature_attrs,
-            earlier=join_earlier_studies(self._earlier, study.direction, self._warn_once),
-        )
+    def _assess_by(
+        self,
+        forecaster: RuleForecaster | PredictorForecaster,
+        study: Study,
+        trial: FrozenTrial,
+        finished: FinishedTrials,
+        trials: Sequence[FrozenTrial],
+    ) -> Assessment | None:
+        # Which trials ran beside it then, and how far they were, is not known afterwards.
+        return forecaster.assess(finished, trial)
+
+    def _new_forecaster(self, study: Study) -> RuleForecaster | PredictorForecaster:
+        settings = self._settings(study, self._n_startup_trials, self._top_n, self._horizon)
         if isinstance(self._predictor, StoppingRule):
-            return RuleAssessor(
+            return RuleForecaster(
                 self._predictor,
                 settings,
                 confidence=self._confidence,
@@ -438,12 +411,10 @@ class PerformancePredictionPruner(BasePruner):
                 warn=self._warn_once,
             )
         assert self._confidence is not None
-        return ForecastAssessor(self._predictor, settings, self._confidence)
+        return PredictorForecaster(self._predictor, settings, self._confidence)
 
     def _new_chances(self, study: Study) -> SecondChances:
-        assessor = self._assessors.of(study)
-        assert isinstance(assessor, RuleAssessor)
-        return SecondChances(assessor.forecast, self._goes_on_from)
+        return SecondChances(self._forecasters.of(study).forecast, self._goes_on_from)
 
     def _is_audited(self, study: Study, trial: FrozenTrial) -> bool:
         if self._audit_rate == 0.0:
@@ -452,46 +423,7 @@ class PerformancePredictionPruner(BasePruner):
         draw = np.random.default_rng([seed, original_number(trial)]).random()
         return bool(draw < self._audit_rate)
 
-    def _forget(self) -> None:
-        self._finished = PerStudy(lambda _: FinishedTrialsReader(self._feature_attrs))
-        self._assessors = PerStudy(self._new_assessor)
+    def _begin(self) -> None:
         self._latest: PerStudy[dict[Identity, Assessment]] = PerStudy(lambda _: {})
         self._decisions = PerStudy(lambda _: Decisions(self._warn_once))
-        self._warn_once = WarnOnce()
         self._chances = PerStudy(self._new_chances)
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Another process learns from its storage, which knows more by then.
-        state = self.__dict__.copy()
-        for learned in (
-            "_finished",
-            "_assessors",
-            "_latest",
-            "_decisions",
-            "_warn_once",
-            "_chances",
-        ):
-            del state[learned]
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._forget()
-
-
-def _sign(study: Study) -> float:
-    return 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
-
-
-class _Defaults(NamedTuple):
-    n_startup_trials: int
-    top_n: int
-
-
-_RULE = _Defaults(n_startup_trials=1, top_n=1)
-_PREDICTOR = _Defaults(n_startup_trials=10, top_n=5)
-_PREDICTOR_CONFIDENCE = 0.99
-
-
-def _or(given: T | None, default: T) -> T:
-    return default if given is None else given

@@ -14,12 +14,6 @@ from optuna.pruners._successive_halving import _completed_rung_key
 
 from optuna_perfpred._attributes import read_numbers
 from optuna_perfpred._attributes import read_step
-from optuna_perfpred.pruners._assessment import AUDIT
-from optuna_perfpred.pruners._assessment import PREDICTED_STD
-from optuna_perfpred.pruners._assessment import PREDICTED_VALUE
-from optuna_perfpred.pruners._assessment import PROBABILITY_OF_BEATING_BEST
-from optuna_perfpred.pruners._assessment import REASON
-from optuna_perfpred.pruners._assessment import STEP
 
 
 if TYPE_CHECKING:
@@ -28,9 +22,6 @@ if TYPE_CHECKING:
     from optuna.pruners import SuccessiveHalvingPruner
     from optuna.study import Study
     from optuna.trial import FrozenTrial
-
-
-DECISION_ATTRS = (PREDICTED_VALUE, PREDICTED_STD, PROBABILITY_OF_BEATING_BEST, STEP, REASON, AUDIT)
 
 
 def original_number(trial: FrozenTrial) -> int:
@@ -53,18 +44,6 @@ def with_original_number(trial: FrozenTrial) -> FrozenTrial:
 def retried_numbers(trials: Iterable[FrozenTrial]) -> set[int]:
     """Give the numbers of the trials that one of these retries."""
     return {n for trial in trials for n in read_numbers(trial.system_attrs, "retry_history")}
-
-
-def has_decision(trial: FrozenTrial) -> bool:
-    """Whether the user attributes tell of a decision."""
-    return any(trial.user_attrs.get(name) is not None for name in DECISION_ATTRS)
-
-
-def void_decision(study: Study, trial: FrozenTrial) -> None:
-    """Have the user attributes no longer tell of a decision. Storages cannot remove them."""
-    for name in DECISION_ATTRS:
-        if trial.user_attrs.get(name) is not None:
-            study._storage.set_trial_user_attr(trial._trial_id, name, None)
 
 
 def halve(halving: SuccessiveHalvingPruner, bracket: Study, trial: FrozenTrial) -> bool:

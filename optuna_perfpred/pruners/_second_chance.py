@@ -35,17 +35,17 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-# In multiples of a new trial's worth.
-_LEAST_WORTH = 1.0
+# In multiples of a new trial's chance.
+_LEAST_RATIO = 1.0
 
 
 class Chance(NamedTuple):
-    """What a stopped trial is worth by now.
+    """What a stopped trial promises by now.
 
     Attributes:
         trial:
             The trial.
-        worth:
+        relative_chance:
             Its chance of a new best value for each step that going on costs, as a multiple of a
             new trial's.
         probability:
@@ -55,7 +55,7 @@ class Chance(NamedTuple):
     """
 
     trial: FrozenTrial
-    worth: float
+    relative_chance: float
     probability: float
     to_beat: float
 
@@ -65,8 +65,8 @@ class Chance(NamedTuple):
         return (
             f"It goes on with trial {self.trial.number}, stopped at step {self.trial.last_step}: "
             f"its chance to beat {self.to_beat:.4g}, the best value so far, is "
-            f"{percent(self.probability)} now, for each step that it costs {self.worth:.2g} times "
-            "that of a new trial."
+            f"{percent(self.probability)} now, for each step that it costs "
+            f"{self.relative_chance:.2g} times that of a new trial."
         )
 
 
@@ -100,8 +100,9 @@ class SecondChances:
                 All trials of the study, in any state, by ascending number.
 
         Returns:
-            The chances, the largest worth first. Left out are the trials that others have gone on
-            with, whatever has become of these: who goes on with one that broke breaks again.
+            The chances, the largest relative one first. Left out are the trials that others have
+            gone on with, whatever has become of these: who goes on with one that broke breaks
+            again.
         """
         continued = {continued_number(trial) for trial in trials}
         stopped, starts, records = [], [], []
@@ -128,7 +129,7 @@ class SecondChances:
             for trial, w, probability in zip(stopped, worth, forecasts.chance, strict=True)
             if not np.isnan(w)
         ]
-        return sorted(chances, key=lambda chance: -chance.worth)
+        return sorted(chances, key=lambda chance: -chance.relative_chance)
 
     def enqueue(
         self, study: Study, finished: FinishedTrials, trials: Sequence[FrozenTrial]
@@ -161,7 +162,7 @@ class SecondChances:
         if n <= 0:
             return
         for chance in self.of(finished, trials)[:n]:
-            if chance.worth > _LEAST_WORTH:
+            if chance.relative_chance > _LEAST_RATIO:
                 go_on_with(study, chance)
 
 

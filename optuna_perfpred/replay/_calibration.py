@@ -7,7 +7,8 @@ import numpy as np
 
 
 if TYPE_CHECKING:
-    import numpy.typing as npt
+    from optuna_perfpred._arrays import Flags
+    from optuna_perfpred._arrays import Floats
 
 
 # Narrow where the decisions fall.
@@ -60,9 +61,7 @@ class Calibration:
     bins: tuple[CalibrationBin, ...]
 
     @classmethod
-    def of(
-        cls, forecasts: npt.NDArray[np.float64], outcomes: npt.NDArray[np.bool_]
-    ) -> Calibration:
+    def of(cls, forecasts: Floats, outcomes: Flags) -> Calibration:
         """Compare forecasts with what happened.
 
         Args:

@@ -1,27 +1,48 @@
 from __future__ import annotations
 
+import copy
+from dataclasses import dataclass
+import heapq
+import itertools
+import logging
 import math
 from numbers import Integral
 from pathlib import Path
+import time
 from typing import Any
 from typing import Literal
 from typing import TYPE_CHECKING
 
 import numpy as np
+import optuna
 from optuna import Study
 from optuna.pruners import BasePruner
+from optuna.samplers import RandomSampler
+from optuna.storages import InMemoryStorage
+from optuna.trial import Trial
+from optuna.trial import TrialState
 from tqdm.auto import tqdm
 
 from optuna_perfpred._arguments import check_at_least
-from optuna_perfpred.replay._curves import load_curves
+from optuna_perfpred.history import continued_number
+from optuna_perfpred.pruners._assessment import PREDICTED_STD
+from optuna_perfpred.pruners._assessment import PREDICTED_VALUE
+from optuna_perfpred.pruners._assessment import PROBABILITY_OF_BEATING_BEST
+from optuna_perfpred.pruners._assessment import REASON
+from optuna_perfpred.replay._recording import load_curves
 from optuna_perfpred.replay._recording import read_recording
+from optuna_perfpred.replay._report import RepeatResult
+from optuna_perfpred.replay._report import ReplayedTrial
 from optuna_perfpred.replay._report import ReplayReport
-from optuna_perfpred.replay._simulation import Simulation
 
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from collections.abc import Iterable
+    from collections.abc import Iterator
     from collections.abc import Sequence
 
+    from optuna_perfpred.replay._recording import RecordedTrial
     from optuna_perfpred.replay._recording import Recording
 
 
@@ -169,13 +190,7 @@ def _order(recording: Recording, order: str, seed: int, repeat: int) -> Sequence
 
 
 def _check(
-    study_or_curves: Any,
-    pruner: Any,
-    *,
-    order: Any,
-    step_time: Any,
-    seed: Any,
-    budget: Any,
+    study_or_curves: Any, pruner: Any, *, order: Any, step_time: Any, seed: Any, budget: Any
 ) -> None:
     if not isinstance(study_or_curves, Study | str | Path):
         raise ValueError(
@@ -191,3 +206,231 @@ def _check(
         raise ValueError(f"`seed` must be an integer of at least 0 or None, but got {seed=}.")
     if budget is not None and (not isinstance(budget, int | float) or not 0.0 < budget < math.inf):
         raise ValueError(f"`budget` must be a positive number or None, but got {budget=}.")
+
+
+@dataclass
+class _Running:
+    recorded: RecordedTrial
+    trial: Trial
+    n_reports: int = 0
+    # Trained by the trials that it goes on with, less what it need not train again.
+    steps_before: int = 0
+
+
+class Simulation:
+    """One study that is run again, on a virtual clock.
+
+    The study, its storage and its trials are Optuna's own, in memory; what is simulated is only
+    the training. Workers are entries of a queue of events: each takes the next trial of the draw
+    as soon as it has finished one, and a step of a trial takes the trial's ``step_time``. What
+    happens at the same moment happens in the order of the draw, so that a simulation is
+    reproducible. With one worker it is the ordinary loop over trials and steps. A trial that the
+    pruner has go on with a stopped one comes before the next of the draw; it is trained from its
+    first step again, unless the pruner says that there are checkpoints.
+
+    Args:
+        recording:
+            What is replayed.
+        pruner:
+            The pruner, of which a copy is used.
+        study_name:
+            The name of the study that is made. Some pruners derive decisions from it.
+        n_workers:
+            The number of workers.
+        step_budget:
+            The number of steps after which the study ends; trials that run then stay unfinished.
+    """
+
+    def __init__(
+        self,
+        recording: Recording,
+        pruner: BasePruner,
+        *,
+        study_name: str,
+        n_workers: int = 1,
+        step_budget: float = math.inf,
+    ) -> None:
+        self._recording = recording
+        self._n_workers = n_workers
+        self._step_budget = step_budget
+        copied = copy.deepcopy(pruner)
+        self._study = _create_study(study_name, recording, copied)
+        # What it foresees of a running trial, whether it prunes it or not.
+        self._assessment = getattr(copied, "assessment", None)
+        self._keeps_checkpoints = getattr(copied, "second_chance", None) == "checkpoint"
+        # By their numbers in the study: the place in the draw, and the training.
+        self._ended: dict[int, tuple[int, _Running]] = {}
+        self._best_score = -math.inf
+        self._steps_trained = 0
+        self._pruner_seconds = 0.0
+        self._n_checks = 0
+        self._forecasts: list[float] = []
+        self._outcomes: list[bool] = []
+
+    def run(
+        self, repeat: int, order: Iterable[int], on_trial: Callable[[], None] = lambda: None
+    ) -> RepeatResult:
+        """Run the study to its end.
+
+        Args:
+            repeat:
+                The number that the result is given.
+            order:
+                The positions of the trials in the recording, in the order in which they are
+                drawn.
+            on_trial:
+                Called whenever a trial has ended.
+
+        Returns:
+            The result, with its trials in the order in which they were drawn.
+        """
+        draw = enumerate(order)
+        queue: list[tuple[float, int, _Running]] = []
+        replayed: dict[int, ReplayedTrial] = {}
+        for _ in range(self._n_workers):
+            self._start_next(draw, queue, 0.0)
+        now = 0.0
+        while queue and self._steps_trained < self._step_budget:
+            now, index, running = queue[0]
+            state = self._train_one_step(running)
+            if state == TrialState.RUNNING:
+                later = now + running.recorded.step_time
+                heapq.heapreplace(queue, (later, index, running))
+                continue
+            heapq.heappop(queue)
+            self._ended[running.trial.number] = index, running
+            replayed[index] = self._describe(running, state, now, repeat)
+            if state == TrialState.COMPLETE:
+                self._best_score = max(self._best_score, running.recorded.score)
+            on_trial()
+            if self._steps_trained < self._step_budget:
+                self._start_next(draw, queue, now)
+        for _, index, running in queue:
+            replayed[index] = self._describe(running, TrialState.RUNNING, now, repeat)
+        trials = tuple(replayed[index] for index in sorted(replayed))
+        return RepeatResult(
+            trials=trials,
+            direction=self._recording.direction,
+            forecasts=np.array(self._forecasts, dtype=float),
+            outcomes=np.array(self._outcomes, dtype=bool),
+            pruner_seconds=self._pruner_seconds,
+            n_checks=self._n_checks,
+            wall_clock=now,
+            wall_clock_without_pruning=self._wall_clock_without_pruning(trials),
+        )
+
+    def _start_next(
+        self, draw: Iterator[tuple[int, int]], queue: list[tuple[float, int, _Running]], now: float
+    ) -> None:
+        if self._continue_stopped(queue, now):
+            return
+        index, position = next(draw, (None, None))
+        if index is None or position is None:
+            return
+        recorded = self._recording.trials[position]
+        # `study.ask` with an enqueued trial would come to the same, at several times the cost.
+        trial_id = self._study._storage.create_new_trial(
+            self._study._study_id, template_trial=recorded.template()
+        )
+        running = _Running(recorded, Trial(self._study, trial_id))
+        heapq.heappush(queue, (now + recorded.step_time, index, running))
+
+    def _continue_stopped(self, queue: list[tuple[float, int, _Running]], now: float) -> bool:
+        waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        number = continued_number(waiting[0]) if waiting else None
+        if number is None:
+            return False
+        index, stopped = self._ended[number]
+        template = stopped.recorded.template()
+        running = _Running(stopped.recorded, self._study.ask(template.distributions))
+        for name, value in template.user_attrs.items():
+            running.trial.set_user_attr(name, value)
+        running.steps_before = stopped.steps_before + stopped.n_reports
+        if self._keeps_checkpoints:
+            running.n_reports = stopped.n_reports
+            running.steps_before -= stopped.n_reports
+            reported = zip(stopped.recorded.steps, stopped.recorded.values, strict=True)
+            for step, value in itertools.islice(reported, stopped.n_reports):
+                running.trial.report(value, step)
+        heapq.heappush(queue, (now + stopped.recorded.step_time, index, running))
+        return True
+
+    def _train_one_step(self, running: _Running) -> TrialState:
+        recorded, trial = running.recorded, running.trial
+        step = recorded.steps[running.n_reports]
+        trial.report(recorded.values[running.n_reports], step)
+        running.n_reports += 1
+        self._steps_trained += 1
+        start = time.perf_counter()
+        pruned = trial.should_prune()
+        self._pruner_seconds += time.perf_counter() - start
+        self._n_checks += 1
+        self._note_forecast(running, step)
+        # Also after the last report, as in a live training: the pruned trial then loses its value
+        # although it costs as much as a completed one.
+        if pruned:
+            self._study.tell(trial, state=TrialState.PRUNED)
+            return TrialState.PRUNED
+        if running.n_reports == len(recorded.steps):
+            self._study.tell(trial, recorded.value)
+            return TrialState.COMPLETE
+        return TrialState.RUNNING
+
+    def _note_forecast(self, running: _Running, step: int) -> None:
+        if self._assessment is None:
+            return
+        frozen = self._study._storage.get_trial(running.trial._trial_id)
+        assessment = self._assessment(self._study, frozen)
+        # An assessment of an earlier step is one that was counted there.
+        if assessment is not None and assessment.step == step:
+            self._forecasts.append(assessment.probability_of_beating_best)
+            self._outcomes.append(running.recorded.score > self._best_score)
+
+    def _describe(
+        self, running: _Running, state: TrialState, now: float, repeat: int
+    ) -> ReplayedTrial:
+        recorded, best = running.recorded, self._best_score
+        attrs = self._study._storage.get_trial(running.trial._trial_id).user_attrs
+        n_reports = running.n_reports
+        return ReplayedTrial(
+            repeat=repeat,
+            number=recorded.source.number,
+            state=state,
+            n_steps=len(recorded.steps),
+            steps_trained=running.steps_before + n_reports,
+            step=recorded.steps[n_reports - 1] if n_reports > 0 else None,
+            value=recorded.value,
+            feasible=recorded.feasible,
+            best_so_far=None if best == -math.inf else self._recording.sign * best,
+            would_be_best=recorded.score > best,
+            ended=now,
+            predicted_value=attrs.get(PREDICTED_VALUE),
+            predicted_std=attrs.get(PREDICTED_STD),
+            probability_of_beating_best=attrs.get(PROBABILITY_OF_BEATING_BEST),
+            reason=attrs.get(REASON),
+        )
+
+    def _wall_clock_without_pruning(self, trials: Sequence[ReplayedTrial]) -> float:
+        """Give the time at which the workers would have finished the same trials unpruned."""
+        times = {trial.source.number: trial.step_time for trial in self._recording.trials}
+        workers = [0.0] * self._n_workers
+        for trial in trials:
+            heapq.heapreplace(workers, workers[0] + trial.cost_unpruned * times[trial.number])
+        return max(workers)
+
+
+def _create_study(study_name: str, recording: Recording, pruner: BasePruner) -> Study:
+    # A study in memory is an implementation detail here, not worth a line in the log each time.
+    logger = logging.getLogger("optuna.storages._in_memory")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        return optuna.create_study(
+            storage=InMemoryStorage(),
+            sampler=RandomSampler(seed=0),  # It is never asked: the cheapest one will do.
+            pruner=pruner,
+            study_name=study_name,
+            direction=recording.direction,
+        )
+    finally:
+        logger.setLevel(level)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 import math
 from typing import TYPE_CHECKING
@@ -9,14 +10,19 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from optuna_perfpred.replay._calibration import Calibration
-from optuna_perfpred.replay._text import describe
 
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from collections.abc import Mapping
 
-    import numpy.typing as npt
     import pandas as pd
+
+    from optuna_perfpred._arrays import Flags
+    from optuna_perfpred._arrays import Floats
+
+
+_MAX_LISTED = 10
 
 
 @dataclass(frozen=True)
@@ -116,8 +122,8 @@ class RepeatResult:
 
     trials: tuple[ReplayedTrial, ...]
     direction: StudyDirection
-    forecasts: npt.NDArray[np.float64]
-    outcomes: npt.NDArray[np.bool_]
+    forecasts: Floats
+    outcomes: Flags
     pruner_seconds: float
     n_checks: int
     wall_clock: float
@@ -225,7 +231,7 @@ class ReplayReport:
     n_workers: int
     time_unit: str
     budget: float | None
-    values: npt.NDArray[np.float64]
+    values: Floats
     horizon: int
     iqr: float
     left_out: dict[str, int]
@@ -369,8 +375,97 @@ class ReplayReport:
         return pd.DataFrame(rows)
 
     def __str__(self) -> str:
-        return describe(self)
+        repeats, n = self.repeats, len(self.repeats)
+        order = f"in random order, seed {self.seed}"
+        if self.order == "number":
+            order = "in the order of numbers"
+        workers = f"{self.n_workers} worker" + "s" * (self.n_workers != 1)
+        kept = sum(repeat.best_kept for repeat in repeats)
+        rows = {
+            "trials": _trials(self),
+            "repeats": f"{n}, {order}" + "; counts are means of them" * (n > 1),
+            "steps trained": f"{self.steps_trained:.0f} of {self.total_steps:.0f}, "
+            f"{self.steps_saved:.0f} saved: {self.speed_up:.2f} times as fast",
+            "wall clock": f"{self.wall_clock:.6g} {self.time_unit} instead of "
+            f"{self.wall_clock_without_pruning:.6g} with {workers}",
+            "best value": _best_value(self),
+            "best kept": f"in {kept} of {n} repeat" + "s" * (n != 1),
+            "wrongly pruned": _wrongly_pruned(self),
+            "time in the pruner": f"{self.pruner_seconds:.2f} s for {self.n_checks:.0f} checks, "
+            f"{1e3 * self.pruner_seconds / max(self.n_checks, 1):.3f} ms each",
+            "forecasts": _calibration(self),
+        }
+        width = max(map(len, rows)) + 2
+        margin = "\n" + " " * (width + 2)
+        lines = [f"  {key:<{width}}{text}".replace("\n", margin) for key, text in rows.items()]
+        return "\n".join([f"Replay of study {self.study_name!r} with {self.pruner}", *lines])
 
 
 def _or_nan(value: float | None) -> float:
     return math.nan if value is None else value
+
+
+def count_left_out(left_out: Mapping[str, int]) -> str:
+    """Tell how many trials are left out for which reasons."""
+    return ", ".join(f"{n} {reason}" for reason, n in sorted(left_out.items()))
+
+
+def _trials(report: ReplayReport) -> str:
+    states = Counter(trial.state for trial in report.trials)
+    n_repeats = len(report.repeats)
+    parts = [
+        f"{states[state] / n_repeats:.4g} {name}"
+        for state, name in (
+            (TrialState.COMPLETE, "completed"),
+            (TrialState.PRUNED, "pruned"),
+            (TrialState.RUNNING, "cut off by the budget"),
+        )
+        if states[state] or state != TrialState.RUNNING
+    ]
+    text = f"{', '.join(parts)}; {len(report.values)} can be replayed"
+    if report.left_out:
+        total = sum(report.left_out.values())
+        text += f", {total} are left out ({count_left_out(report.left_out)})"
+    return text
+
+
+def _best_value(report: ReplayReport) -> str:
+    values = f"{report.best_completed:.6g} completed of {report.best_value:.6g}"
+    if report.regret == 0.0:
+        return f"{values}, nothing lost"
+    return (
+        f"{values}, {report.regret:.4g} lost: {100.0 * report.regret_iqr:.3g} % of the "
+        "interquartile range of the values"
+    )
+
+
+def _wrongly_pruned(report: ReplayReport) -> str:
+    wrong = report.wrongly_pruned
+    pruned = sum(trial.state == TrialState.PRUNED for trial in report.trials)
+    lines = [f"{len(wrong)} of {pruned}: their recorded end is better than the best by then"]
+    for trial in wrong[:_MAX_LISTED]:
+        best = "nothing" if trial.best_so_far is None else f"{trial.best_so_far:.4g}"
+        lines.append(
+            f"repeat {trial.repeat}, trial {trial.number} at step {trial.step}: ends at "
+            f"{trial.value:.4g}, best by then {best}. {trial.reason or ''}".rstrip()
+        )
+    if len(wrong) > _MAX_LISTED:
+        lines.append(f"and {len(wrong) - _MAX_LISTED} more")
+    return "\n".join(lines)
+
+
+def _calibration(report: ReplayReport) -> str:
+    calibration = report.calibration
+    if calibration.count == 0:
+        return "none given by the pruner"
+    lines = [
+        f"{calibration.count} probabilities to beat the best, Brier score "
+        f"{calibration.brier_score:.4f}"
+    ]
+    lines += [
+        f"{100.0 * b.low:3.0f} to {100.0 * b.high:3.0f} %: on average "
+        f"{100.0 * b.mean_forecast:.3g} % forecast, {100.0 * b.frequency:.3g} % came true "
+        f"({b.count})"
+        for b in calibration.bins
+    ]
+    return "\n".join(lines)

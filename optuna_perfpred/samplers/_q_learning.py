@@ -67,7 +67,7 @@ class QLearningSampler(BaseSampler):
         .. code-block:: python
 
             import optuna
-            from optuna_perfpred import ConvNetSpace
+            from optuna_perfpred.nas import ConvNetSpace
             from optuna_perfpred import PerformancePredictionPruner
             from optuna_perfpred import QLearningSampler
 

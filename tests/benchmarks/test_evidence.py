@@ -14,8 +14,8 @@ import pytest
 from sklearn.metrics import r2_score
 
 from optuna_perfpred import CurvePredictor
-from optuna_perfpred import Forecast
 from optuna_perfpred import SequentialRegression
+from optuna_perfpred.predictors import Forecast
 
 
 CURVES = Path(__file__).parents[2] / "benchmarks" / "curves"

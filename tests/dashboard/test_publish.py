@@ -12,10 +12,10 @@ import plotly.graph_objects as go
 import plotly.io
 import pytest
 
-from optuna_perfpred import ConvNetSpace
 from optuna_perfpred import QLearningSampler
 from optuna_perfpred.dashboard import publish_figures
 from optuna_perfpred.dashboard import write_report
+from optuna_perfpred.nas import ConvNetSpace
 from optuna_perfpred.pruners._audit import audit_study
 from optuna_perfpred.visualization import savings
 from tests.dashboard.studies import make_study

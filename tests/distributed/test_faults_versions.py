@@ -16,9 +16,9 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 import pytest
 
-from optuna_perfpred import ConvNetSpace
 from optuna_perfpred import PerformancePredictionPruner
 from optuna_perfpred import QLearningSampler
+from optuna_perfpred.nas import ConvNetSpace
 from tests.distributed.checks import check
 from tests.distributed.checks import check_trials
 from tests.distributed.workers import Crew

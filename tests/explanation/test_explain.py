@@ -20,12 +20,12 @@ from scipy import special
 
 from optuna_perfpred import explain
 from optuna_perfpred import PerformancePredictionPruner
-from optuna_perfpred.explanation._evidence import GROUPS
-from optuna_perfpred.explanation._evidence import OF_PARAMETERS
 from optuna_perfpred.forecasts import CompletedTrials
 from optuna_perfpred.forecasts import FEATURE_NAMES
 from optuna_perfpred.forecasts import features
 from optuna_perfpred.forecasts import Observed
+from optuna_perfpred.forecasts._features import FEATURES
+from optuna_perfpred.forecasts._features import STUDY
 from tests.explanation.sums import total
 from tests.pruners.studies import accuracy_curve
 from tests.pruners.studies import FixedForecast
@@ -134,7 +134,7 @@ def test_trials_that_are_all_equal_are_not_judged():
     assert "It was never judged" in str(explained)
 
 
-def test_each_feature_that_tells_trials_apart_is_in_one_group():
+def test_each_feature_that_tells_trials_apart_is_told_of_the_trial():
     rng = np.random.default_rng(0)
     curves = np.cumsum(rng.random((20, N_STEPS)), axis=1)
     configurations = rng.random((20, 2))
@@ -148,9 +148,7 @@ def test_each_feature_that_tells_trials_apart_is_in_one_group():
     ranges = np.nan_to_num(np.ptp(told, axis=0))
     differ = {name for name, width in zip(FEATURE_NAMES, ranges, strict=True) if width > 0.0}
     assert len(differ) > 30
-    grouped = [name for names in [*GROUPS.values(), OF_PARAMETERS] for name in names]
-    assert len(grouped) == len(set(grouped))
-    assert differ <= set(grouped) <= set(FEATURE_NAMES)
+    assert {name for name in differ if FEATURES[name] == STUDY} == set()
 
 
 def test_the_nearest_trials_tell_how_such_trials_end():

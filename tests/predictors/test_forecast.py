@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from optuna_perfpred import Forecast
+from optuna_perfpred.predictors import Forecast
 
 
 def forecast_of(mean, std, df=math.inf):

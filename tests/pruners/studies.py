@@ -10,7 +10,7 @@ from optuna.trial import create_trial
 from optuna.trial import TrialState
 
 from optuna_perfpred import CurvePredictor
-from optuna_perfpred import Forecast
+from optuna_perfpred.predictors import Forecast
 
 
 N_STEPS = 20

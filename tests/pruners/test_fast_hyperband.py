@@ -16,10 +16,9 @@ import pytest
 
 from optuna_perfpred import CurvePredictor
 from optuna_perfpred import FastHyperbandPruner
-from optuna_perfpred import Forecast
-from optuna_perfpred import LastSeenValue
 from optuna_perfpred import PerformancePredictionPruner
 from optuna_perfpred import SequentialRegression
+from optuna_perfpred.predictors import Forecast
 from optuna_perfpred.testing import PrunerTestCase
 from optuna_perfpred.testing import ThreadsTestCase
 from tests.pruners.studies import accuracy_curve
@@ -311,7 +310,8 @@ def test_infinite_results_are_survived():
                 raise optuna.TrialPruned
         return float(trial.number)
 
-    study = optuna.create_study(pruner=FastHyperbandPruner(1, N_STEPS, predictor=LastSeenValue()))
+    pruner = FastHyperbandPruner(1, N_STEPS, predictor=SequentialRegression("ridge"))
+    study = optuna.create_study(pruner=pruner)
     study.optimize(objective, n_trials=25)
     assert TrialState.COMPLETE in {trial.state for trial in study.trials}
 

@@ -10,8 +10,8 @@ import pytest
 
 from optuna_perfpred import Checkpoint
 from optuna_perfpred import FastHyperbandPruner
-from optuna_perfpred import LastSeenValue
 from optuna_perfpred import PerformancePredictionPruner
+from optuna_perfpred import SequentialRegression
 from tests.pruners.studies import accuracy_curve
 from tests.pruners.studies import AlwaysPruner
 from tests.pruners.studies import DECISION_ATTRS
@@ -33,7 +33,7 @@ PRUNERS = {
     # A second chance would come between a trial and its retry.
     "ours": lambda: PerformancePredictionPruner(second_chance="never"),
     "ours with a predictor": lambda: PerformancePredictionPruner(
-        LastSeenValue(), confidence=0.8, n_startup_trials=5
+        SequentialRegression("ridge"), confidence=0.8, n_startup_trials=5
     ),
     "ours at some steps": lambda: PerformancePredictionPruner(
         n_warmup_steps=2,

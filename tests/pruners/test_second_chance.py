@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 import pytest
 
 from optuna_perfpred import PerformancePredictionPruner
-from optuna_perfpred.predictors import LastSeenValue
+from optuna_perfpred import SequentialRegression
 from tests.retries import died
 
 
@@ -124,7 +124,7 @@ def test_one_that_is_worth_less_does_not():
         PerformancePredictionPruner(),  # No trial has saved a checkpoint.
         PerformancePredictionPruner(second_chance="never"),
         PerformancePredictionPruner(second_chance="retrain", shadow=True),
-        PerformancePredictionPruner(LastSeenValue()),
+        PerformancePredictionPruner(SequentialRegression("ridge")),
     ],
 )
 def test_no_second_chance(pruner):

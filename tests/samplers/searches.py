@@ -10,8 +10,8 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
-from optuna_perfpred import ConvNetSpace
 from optuna_perfpred import QLearningSampler
+from optuna_perfpred.nas import ConvNetSpace
 
 
 SPACE = ConvNetSpace((1, 16, 16), 10, max_depth=4, filters=(4, 8), filter_sizes=(1, 3))

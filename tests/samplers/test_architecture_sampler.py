@@ -11,11 +11,11 @@ from optuna.trial import TrialState
 import pytest
 
 from optuna_perfpred import ArchitectureSampler
-from optuna_perfpred import ConvNetSpace
 from optuna_perfpred import PerformancePredictionPruner
 from optuna_perfpred.nas import BlockSpace
 from optuna_perfpred.nas import BudgetSpace
 from optuna_perfpred.nas import CellSpace
+from optuna_perfpred.nas import ConvNetSpace
 from optuna_perfpred.nas import GlobalPooling
 from optuna_perfpred.nas import Linear
 from optuna_perfpred.nas import ResidualBlock

@@ -11,10 +11,10 @@ from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 import pytest
 
-from optuna_perfpred import ConvNetSpace
 from optuna_perfpred import PerformancePredictionPruner
 from optuna_perfpred import QLearningSampler
-from optuna_perfpred import RecurrentSpace
+from optuna_perfpred.nas import ConvNetSpace
+from optuna_perfpred.nas import RecurrentSpace
 from tests.samplers.searches import objective
 from tests.samplers.searches import run_trial
 from tests.samplers.searches import search

@@ -9,7 +9,6 @@ from optuna.trial import TrialState
 import pytest
 
 from optuna_perfpred import PerformancePredictionPruner
-from optuna_perfpred.pruners._rung_assessment import RungAssessment
 from optuna_perfpred.visualization import matplotlib
 from optuna_perfpred.visualization import plot_forecasts
 from optuna_perfpred.visualization._forecasts import _get_forecasts_info
@@ -72,22 +71,12 @@ def test_a_study_that_was_really_pruned(direction):
 
 
 def test_a_forecast_for_the_end_of_a_rung_ends_there():
-    assessment = RungAssessment(
-        step=1,
-        predicted_value=-0.5,
-        predicted_std=1e-07,
-        probability=0.01,
-        least_probability=0.05,
-        probability_of_beating_best=0.01,
-        reference=0.7,
-        rank=2,
-        offset=0.0,
-        horizon=3,
-        n_results=5,
-        result=0.5,
-    )
+    attributes = decision(1) | {
+        "perfpred:reason": "At step 1 it is predicted to reach -0.5 ± 1e-07 at step 3; its chance "
+        "to be among the best 2 of the 5 trials of its rung, at 0.7, is 1 %."
+    }
     study = small_study()
-    add_pruned(study, [0.1, 0.2], assessment.attributes())
+    add_pruned(study, [0.1, 0.2], attributes)
     assert curve_of(study, 7).forecast.steps == (1, 3)
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import optuna
 import pytest
 
-from optuna_perfpred import ConvNetSpace
 from optuna_perfpred import QLearningSampler
+from optuna_perfpred.nas import ConvNetSpace
 from optuna_perfpred.visualization import matplotlib
 from optuna_perfpred.visualization import plot_policy
 from optuna_perfpred.visualization._policy import _get_policy_info

@@ -10,8 +10,8 @@ from optuna_perfpred._arguments import check_at_least
 from optuna_perfpred.predictors._base import check_training_arrays
 from optuna_perfpred.predictors._base import CurvePredictor
 from optuna_perfpred.predictors._base import Forecast
-from optuna_perfpred.predictors._features import extremes
-from optuna_perfpred.predictors._features import Standardizer
+from optuna_perfpred.predictors._sequential_model import extremes
+from optuna_perfpred.predictors._sequential_model import Standardizer
 
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class BayesianCurveNetwork(CurvePredictor):
         See :meth:`CurvePredictor.predict`. A forecast is NaN if there are no training curves, or
         all chains diverged.
         """
-        from optuna_perfpred.predictors._weight_posterior import predict_finals
+        from baselines._weight_posterior import predict_finals
 
         unknown = np.full(len(curves), np.nan)
         if self._n_training == 0 or len(curves) == 0:
@@ -189,7 +189,7 @@ class BayesianCurveNetwork(CurvePredictor):
         times: npt.NDArray[np.float64],
         values: npt.NDArray[np.float64],
     ) -> npt.NDArray[np.float32]:
-        from optuna_perfpred.predictors._weight_posterior import sample_weights
+        from baselines._weight_posterior import sample_weights
 
         return sample_weights(
             configurations,
@@ -243,5 +243,5 @@ def _require_torch() -> None:
     except ImportError as error:
         raise ImportError(
             "Bayesian neural networks need PyTorch, which is not installed: "
-            '`pip install "optuna_perfpred[bnn]"`.'
+            '`pip install "optuna_perfpred[baselines]"`.'
         ) from error

@@ -105,7 +105,7 @@ MODELS = {
     "ft-pfn": PretrainedModel(
         name="FT-PFN",
         package="ifbo",
-        install='pip install "optuna_perfpred[pfn]"',
+        install='pip install "optuna_perfpred[baselines]"',
         path=_ft_pfn_path,
         url=_ft_pfn_url,
         fetch=_fetch_ft_pfn,
@@ -115,7 +115,7 @@ MODELS = {
         name="LC-PFN",
         package="lcpfn",
         # It asks for PyTorch 1.11 and Python 3.11 at most. What is used of it runs on later ones.
-        install='pip install "optuna_perfpred[pfn]" && '
+        install='pip install "optuna_perfpred[baselines]" && '
         "pip install --no-deps --ignore-requires-python lcpfn",
         path=_lc_pfn_path,
         url=_lc_pfn_url,

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import bisect
 from datetime import datetime
+import operator
 from typing import TYPE_CHECKING
 
 from optuna.trial import TrialState
@@ -14,8 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from optuna.trial import FrozenTrial
-
-    from optuna_perfpred.history import CurveRecord
 
 
 class KnownTrials:
@@ -49,7 +48,7 @@ class KnownTrials:
             The trials; the same object as before if they are the same.
         """
         n_completed, n_pruned = (
-            bisect.bisect_left(records, (time, number), key=_order)
+            bisect.bisect_left(records, (time, number), key=operator.attrgetter("order"))
             for records in (self._completed, self._pruned)
         )
         (n_known, _), latest = self._latest
@@ -57,8 +56,7 @@ class KnownTrials:
             # The part that has not changed stays the same tuple, by which others know it.
             completed = self._completed[:n_completed]
             latest = FinishedTrials.of(
-                latest.completed if n_completed == n_known else completed,
-                self._pruned[:n_pruned],
+                latest.completed if n_completed == n_known else completed, self._pruned[:n_pruned]
             )
             self._latest = (n_completed, n_pruned), latest
         return latest
@@ -69,8 +67,10 @@ class KnownTrials:
             return 0
         start = trial.datetime_start.replace(tzinfo=None)
         return sum(
-            bisect.bisect_left(records, (time_of_report(trial), trial.number), key=_order)
-            - bisect.bisect_left(records, (start, trial.number), key=_order)
+            bisect.bisect_left(
+                records, (time_of_report(trial), trial.number), key=operator.attrgetter("order")
+            )
+            - bisect.bisect_left(records, (start, trial.number), key=operator.attrgetter("order"))
             for records in (self._completed, self._pruned)
         )
 
@@ -95,7 +95,3 @@ def time_of_report(trial: FrozenTrial, step: int | None = None) -> datetime:
     start = trial.datetime_start.replace(tzinfo=None)
     end = (trial.datetime_complete or datetime.now()).replace(tzinfo=None)
     return start + sum(s <= step for s in reports) / len(reports) * (end - start)
-
-
-def _order(record: CurveRecord) -> tuple[datetime, int]:
-    return record.completed, record.number

@@ -9,14 +9,14 @@ from scipy.special import expit
 from scipy.special import log_expit
 from scipy.special import logit
 
-from optuna_perfpred.predictors._curve_families import FAMILIES
-from optuna_perfpred.predictors._curve_families import MAX_VALUE
+from baselines._curve_families import FAMILIES
+from baselines._curve_families import MAX_VALUE
 
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from optuna_perfpred.predictors._curve_families import CurveFamily
+    from baselines._curve_families import CurveFamily
 
     Array = npt.NDArray[np.float64]
 

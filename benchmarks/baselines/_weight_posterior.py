@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from optuna_perfpred.predictors._curve_layer import CPU_FLOATS
-from optuna_perfpred.predictors._curve_layer import CurveNetwork
-from optuna_perfpred.predictors._sghmc import sample_sghmc
+from baselines._curve_layer import CPU_FLOATS
+from baselines._curve_layer import CurveNetwork
+from baselines._sghmc import sample_sghmc
 
 
 if TYPE_CHECKING:

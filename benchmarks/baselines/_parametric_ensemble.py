@@ -6,12 +6,12 @@ from joblib import delayed
 from joblib import Parallel
 import numpy as np
 
+from baselines._curve_posterior import CurvePosterior
+from baselines._curve_posterior import N_DIMENSIONS
 from optuna_perfpred._arguments import check_at_least
 from optuna_perfpred.predictors._base import check_training_arrays
 from optuna_perfpred.predictors._base import CurvePredictor
 from optuna_perfpred.predictors._base import Forecast
-from optuna_perfpred.predictors._curve_posterior import CurvePosterior
-from optuna_perfpred.predictors._curve_posterior import N_DIMENSIONS
 
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class ParametricEnsemble(CurvePredictor):
     ensemble MCMC. It learns nothing from configurations, and from completed curves only the
     horizon and the range of values. A curve costs seconds: it is here to be compared with.
 
-    It needs emcee: ``pip install "optuna_perfpred[mcmc]"``.
+    It needs emcee: ``pip install "optuna_perfpred[baselines]"``.
 
     As in the authors' code, weights are not negative and sum to 1, no family falls, the value at
     the horizon is bounded, and walkers start at the least-squares fits of the families, equally
@@ -61,7 +61,7 @@ class ParametricEnsemble(CurvePredictor):
         .. testcode::
 
             import numpy as np
-            from optuna_perfpred.predictors import ParametricEnsemble
+            from baselines import ParametricEnsemble
 
             curves = 0.9 - 0.6 / np.outer(np.linspace(0.5, 1.5, 12), np.arange(1, 21))
             no_configurations = np.empty((12, 0))
@@ -180,5 +180,5 @@ def _check_that_emcee_is_installed() -> None:
         import emcee  # noqa: F401
     except ImportError as error:
         raise ImportError(
-            'Curves are sampled with emcee: `pip install "optuna_perfpred[mcmc]"`.'
+            'Curves are sampled with emcee: `pip install "optuna_perfpred[baselines]"`.'
         ) from error

@@ -8,14 +8,14 @@ import numpy as np
 from sklearn.feature_selection import r_regression
 from sklearn.preprocessing import MinMaxScaler
 
+from baselines._pretrained import load_network
+from baselines._pretrained import MODELS
 from optuna_perfpred._arguments import check_at_least
 from optuna_perfpred.predictors._base import check_training_arrays
 from optuna_perfpred.predictors._base import CurvePredictor
 from optuna_perfpred.predictors._base import Forecast
 from optuna_perfpred.predictors._base import observed_lengths
-from optuna_perfpred.predictors._features import extremes
-from optuna_perfpred.predictors._pretrained import load_network
-from optuna_perfpred.predictors._pretrained import MODELS
+from optuna_perfpred.predictors._sequential_model import extremes
 
 
 if TYPE_CHECKING:
