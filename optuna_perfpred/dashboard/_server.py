@@ -54,6 +54,8 @@ _logger = logging.getLogger(__name__)
 # At most a third of the time goes into figures: the pages are served by the same process.
 _REST = 2.0
 
+# Databases give the identifiers of deleted studies to new ones, so their names tell as well.
+_Key = tuple[int, str]
 _Seen = tuple["Identity | None", int]
 
 
@@ -90,7 +92,8 @@ def serve(
         # Before the figures: an address that is in use is told at once.
         with make_server(host, port, dashboard.wsgi(served), _Server, _handler(redact)) as server:
             threading.Thread(target=server.serve_forever, daemon=True).start()
-            Updates(served, study_names, interval).start()
+            updates = Updates(served, study_names, interval)
+            threading.Thread(target=updates.run, name="perfpred-figures", daemon=True).start()
             _logger.info(f"The dashboard is at http://{host}:{server.server_port}/")
             signals.sleep(math.inf)
             server.shutdown()
@@ -139,43 +142,41 @@ class Updates:
         self._storage = storage
         self._names = frozenset(study_names)
         self._interval = interval
-        self._seen: dict[tuple[int, str], _Seen] = {}
+        self._seen: dict[_Key, _Seen] = {}
         self._is_away = False
 
-    def start(self) -> None:
-        """Update in a thread of its own, which ends with the process."""
-        threading.Thread(target=self._run, name="perfpred-figures", daemon=True).start()
-
-    def update(self) -> None:
-        """Draw anew what has changed since the last call. An error is told in the log."""
-        try:
-            studies = self._storage.storage.get_all_studies()
-        except Exception as error:  # Each storage has errors of its own.
-            self._tell_away(error)
-            return
-        # The latest first: it is what people look at.
-        for study in sorted(studies, key=lambda study: -study._study_id):
-            if len(study.directions) == 1 and self._is_chosen(study):
-                try:
-                    self._update(study)
-                except KeyError:
-                    _logger.info(f"Study {study.study_name!r} was deleted.")
-                except Exception as error:
-                    self._tell_away(error)
-                    return
-        if self._is_away:
-            _logger.info("The storage answers again.")
-        self._is_away = False
-
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Update again and again, as long as the process lasts."""
         while True:
             start = time.monotonic()
             self.update()
             spent = time.monotonic() - start
             time.sleep(max(self._interval - spent, _REST * spent))
 
-    def _is_chosen(self, study: FrozenStudy) -> bool:
-        return not self._names or study.study_name in self._names
+    def update(self) -> None:
+        """Draw anew what has changed since the last call. An error is told in the log."""
+        try:
+            studies = self._storage.storage.get_all_studies()
+            # The latest first: it is what people look at.
+            for study in sorted(studies, key=lambda study: -study._study_id):
+                is_chosen = not self._names or study.study_name in self._names
+                if is_chosen and len(study.directions) == 1:
+                    try:
+                        self._update(study)
+                    except KeyError:
+                        _logger.info(f"Study {study.study_name!r} was deleted.")
+        except Exception as error:  # Each storage has errors of its own.
+            if not self._is_away:
+                lines = str(error).splitlines() or [""]
+                _logger.warning(
+                    "The storage cannot be read, the figures stay as they are until it can: "
+                    f"{type(error).__name__}: {lines[0]}"
+                )
+            self._is_away = True
+            return
+        if self._is_away:
+            _logger.info("The storage answers again.")
+        self._is_away = False
 
     def _update(self, frozen: FrozenStudy) -> None:
         key = frozen._study_id, frozen.study_name
@@ -187,30 +188,18 @@ class Updates:
         if self._seen.get(key) == seen:
             return
         figures = {name: str(figure.to_json()) for name, figure in panels(study).items()}
-        note = as_markdown(tell(study))
-        self._storage.set_panels(frozen._study_id, Panels(frozen.study_name, figures, note))
+        self._storage.set_panels(key, Panels(figures, as_markdown(tell(study))))
         self._seen[key] = seen
-
-    def _tell_away(self, error: Exception) -> None:
-        if not self._is_away:
-            lines = str(error).splitlines() or [""]
-            _logger.warning(
-                "The storage cannot be read, the figures stay as they are until it can: "
-                f"{type(error).__name__}: {lines[0]}"
-            )
-        self._is_away = True
 
 
 class Panels(NamedTuple):
     """What we show of one study.
 
     Attributes:
-        study_name: The study's name.
         figures: Plotly's JSON of each figure, by its identifier.
         note: Our part of the study's note, in Markdown.
     """
 
-    study_name: str
     figures: Mapping[str, str]
     note: str
 
@@ -232,19 +221,22 @@ class ServedStorage(BaseStorage):
     def __init__(self, storage: BaseStorage) -> None:
         self.storage = storage
         self._lock = threading.Lock()
-        self._panels: dict[int, Panels] = {}
+        self._panels: dict[_Key, Panels] = {}
 
-    def set_panels(self, study_id: int, panels: Panels) -> None:
+    def set_panels(self, study: _Key, panels: Panels) -> None:
         """Show these of a study from now on."""
         with self._lock:
-            self._panels[study_id] = panels
+            self._panels[study] = panels
 
     def get_all_studies(self) -> list[FrozenStudy]:
         """Give all studies, with our panels among their attributes."""
         studies = self.storage.get_all_studies()
         with self._lock:
             panels_of = dict(self._panels)
-        return [_with_panels(study, panels_of.get(study._study_id)) for study in studies]
+        return [
+            _with_panels(study, panels_of.get((study._study_id, study.study_name)))
+            for study in studies
+        ]
 
     def get_all_trials(
         self,
@@ -325,8 +317,7 @@ def _without_void(trial: FrozenTrial) -> FrozenTrial:
 
 
 def _with_panels(study: FrozenStudy, panels: Panels | None) -> FrozenStudy:
-    # Databases give the identifiers of deleted studies to new ones.
-    if panels is None or panels.study_name != study.study_name:
+    if panels is None:
         return study
     notes = import_optuna_dashboard("optuna_dashboard._note")
     plots = import_optuna_dashboard("optuna_dashboard._custom_plot_data")

@@ -20,6 +20,8 @@ from optuna_perfpred.visualization import _studies as studies
 
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from optuna.study import Study
     import plotly.graph_objects as go
 
@@ -36,30 +38,14 @@ _MAX_POINTS = 1000
 _CONFIDENCE_LEVEL = 0.95
 
 
-class _PredictionInfo(NamedTuple):
+class _Prediction(NamedTuple):
+    """A trial that completed with a forecast on it."""
+
     number: int
     kind: str
     predicted: float
     std: float | None
     final: float
-
-
-class _CalibrationInfo(NamedTuple):
-    """What is drawn.
-
-    Attributes:
-        bins: Stated probabilities between two bounds, beside what happened.
-        intervals: The 95 % confidence interval of the frequency of each, by Wilson's score.
-    """
-
-    title: str
-    metric_name: str
-    predictions: list[_PredictionInfo]
-    bins: tuple[CalibrationBin, ...]
-    intervals: list[tuple[float, float]]
-    log: bool
-    value_range: tuple[float, float] | None
-    message: str | None
 
 
 def plot_calibration(study: Study | ReplayReport) -> go.Figure:
@@ -93,19 +79,48 @@ def plot_calibration(study: Study | ReplayReport) -> go.Figure:
 
 def describe_calibration(study: Study | ReplayReport) -> drawing.Figure:
     """Describe the figure."""
-    info = _get_calibration_info(study)
-    if info.message is not None:
-        return drawing.Figure(info.title, [drawing.Panel(message=info.message)])
-    return drawing.Figure(info.title, [_predictions(info), _reliability(info)], (0.44, 0.44))
+    if isinstance(study, ReplayReport):
+        title = f"Forecasts by {study.pruner} and outcomes{studies.of_study(study.study_name)}"
+        predictions, calibration = _of_report(study), study.calibration
+        name, maximize = "Objective Value", study.direction == StudyDirection.MAXIMIZE
+        message = f"{study.pruner} has left no forecast of a final value in the replay."
+    else:
+        studies.check_single_objective(study)
+        title = f"Forecasts and outcomes{studies.of_study(study.study_name)}"
+        predictions, calibration = _of_study(study)
+        name, maximize = studies.metric_name(study), studies.maximizes(study)
+        message = (
+            "No trial with a forecast of its final value has completed yet:\n"
+            "let some finish on purpose (`audit_rate`, `shadow`), or replay the study."
+        )
+    if not predictions and calibration.count == 0:
+        return drawing.Figure(title, [drawing.Panel(message=message)])
+    shown = studies.evenly(predictions, _MAX_POINTS)
+    if len(shown) < len(predictions):
+        title += f" ({len(shown)} of {len(predictions)} trials)"
+    panels = [_predictions(shown, name, maximize=maximize), _reliability(calibration.bins)]
+    return drawing.Figure(title, panels, (0.44, 0.44))
 
 
-def _predictions(info: _CalibrationInfo) -> drawing.Panel:
+def _predictions(
+    predictions: Sequence[_Prediction], metric_name: str, *, maximize: bool
+) -> drawing.Panel:
     title = "Predicted and final values"
-    if info.value_range is None:
+    has_bars = len(predictions) <= _MAX_ERROR_BARS
+    values = [value for one in predictions for value in (one.predicted, one.final)]
+    ends_of_bars = [
+        one.predicted + sign * (one.std or 0.0)
+        for one in predictions
+        for sign in (-1.0, 1.0)
+        if has_bars
+    ]
+    log = studies.asks_for_log_axis(values, maximize=maximize)
+    ends = studies.axis_range([*values, *ends_of_bars], log=log)
+    if ends is None:
         return drawing.Panel(title=title, message="No forecast of a final value.")
-    data = [_diagonal(info.value_range)]
+    data = [_diagonal(ends)]
     for kind, color in COLORS.items():
-        ones = [one for one in info.predictions if one.kind == kind]
+        ones = [one for one in predictions if one.kind == kind]
         if not ones:
             continue
         spread = [one.std or 0.0 for one in ones]
@@ -118,28 +133,29 @@ def _predictions(info: _CalibrationInfo) -> drawing.Panel:
                 color,
                 6,
                 marker={"opacity": 0.7},
-                error_x=bars if len(info.predictions) <= _MAX_ERROR_BARS else None,
+                error_x=bars if has_bars else None,
                 customdata=[one.number for one in ones],
                 hovertemplate=told,
                 name=kind,
             )
         )
     x, y = (
-        drawing.value_axis(f"{what} {info.metric_name}", info.value_range, log=info.log)
+        drawing.value_axis(f"{what} {metric_name}", ends, log=log)
         for what in ("Predicted", "Final")
     )
     return drawing.Panel(data, x, y, title)
 
 
-def _reliability(info: _CalibrationInfo) -> drawing.Panel:
+def _reliability(bins: Sequence[CalibrationBin]) -> drawing.Panel:
     title = "How often they became the best"
-    if not info.bins:
+    if not bins:
         message = "No stated probability\nwith a known outcome."
         return drawing.Panel(title=title, message=message)
-    stated = drawing.square_roots(one.mean_forecast for one in info.bins)
-    shares = drawing.square_roots(one.frequency for one in info.bins)
-    lows = drawing.square_roots(low for low, _ in info.intervals)
-    highs = drawing.square_roots(high for _, high in info.intervals)
+    intervals = [_interval(one) for one in bins]
+    stated = drawing.square_roots(one.mean_forecast for one in bins)
+    shares = drawing.square_roots(one.frequency for one in bins)
+    lows = drawing.square_roots(low for low, _ in intervals)
+    highs = drawing.square_roots(high for _, high in intervals)
     # Above each bar there is place for a number.
     end = math.sqrt(1.2) * max(*stated, *highs)
     bars = {
@@ -154,7 +170,7 @@ def _reliability(info: _CalibrationInfo) -> drawing.Panel:
     )
     customdata = [
         (one.mean_forecast, one.frequency, *interval)
-        for one, interval in zip(info.bins, info.intervals, strict=True)
+        for one, interval in zip(bins, intervals, strict=True)
     ]
     unlisted: drawing.Settings = {"showlegend": False}
     data = [
@@ -173,7 +189,7 @@ def _reliability(info: _CalibrationInfo) -> drawing.Panel:
             "x": stated,
             "y": highs,
             "mode": "text",
-            "text": [str(one.count) for one in info.bins],
+            "text": [str(one.count) for one in bins],
             "textposition": "top center",
             "hoverinfo": "skip",
             **unlisted,
@@ -191,43 +207,7 @@ def _diagonal(ends: tuple[float, float]) -> drawing.Settings:
     return drawing.line(ends, ends, drawing.BLACK, 1, dash="dash", **of_both)
 
 
-def _get_calibration_info(study: Study | ReplayReport) -> _CalibrationInfo:
-    if isinstance(study, ReplayReport):
-        title = f"Forecasts by {study.pruner} and outcomes{studies.of_study(study.study_name)}"
-        predictions, calibration = _of_report(study), study.calibration
-        name, maximize = "Objective Value", study.direction == StudyDirection.MAXIMIZE
-        message = f"{study.pruner} has left no forecast of a final value in the replay."
-    else:
-        studies.check_single_objective(study)
-        title = f"Forecasts and outcomes{studies.of_study(study.study_name)}"
-        predictions, calibration = _of_study(study)
-        name, maximize = studies.metric_name(study), studies.maximizes(study)
-        message = (
-            "No trial with a forecast of its final value has completed yet:\n"
-            "let some finish on purpose (`audit_rate`, `shadow`), or replay the study."
-        )
-    shown = studies.evenly(predictions, _MAX_POINTS)
-    if len(shown) < len(predictions):
-        title += f" ({len(shown)} of {len(predictions)} trials)"
-    values = [value for one in shown for value in (one.predicted, one.final)]
-    with_bars = shown if len(shown) <= _MAX_ERROR_BARS else []
-    ends_of_bars = [
-        one.predicted + sign * (one.std or 0.0) for one in with_bars for sign in (-1.0, 1.0)
-    ]
-    log = studies.asks_for_log_axis(values, maximize=maximize)
-    return _CalibrationInfo(
-        title=title,
-        metric_name=name,
-        predictions=shown,
-        bins=calibration.bins,
-        intervals=[_interval(one) for one in calibration.bins],
-        log=log,
-        value_range=studies.axis_range([*values, *ends_of_bars], log=log),
-        message=None if predictions or calibration.count > 0 else message,
-    )
-
-
-def _of_study(study: Study) -> tuple[list[_PredictionInfo], Calibration]:
+def _of_study(study: Study) -> tuple[list[_Prediction], Calibration]:
     became_best = {wrong.number for wrong in audit_study(study).false_prunes}
     predictions = []
     stated, happened = [], []
@@ -242,7 +222,7 @@ def _of_study(study: Study) -> tuple[list[_PredictionInfo], Calibration]:
         final = finite(trial.value)
         if decision.predicted_value is not None and final is not None:
             predictions.append(
-                _PredictionInfo(
+                _Prediction(
                     number=trial.number,
                     kind=AUDITED if decision.audit else COMPLETED,
                     predicted=decision.predicted_value,
@@ -253,18 +233,19 @@ def _of_study(study: Study) -> tuple[list[_PredictionInfo], Calibration]:
     return predictions, Calibration.of(np.array(stated, float), np.array(happened, bool))
 
 
-def _of_report(report: ReplayReport) -> list[_PredictionInfo]:
+def _of_report(report: ReplayReport) -> list[_Prediction]:
     predictions = []
     for trial in report.trials:
         predicted, final = finite(trial.predicted_value), finite(trial.value)
         is_final = forecast_horizon(trial.reason or "") is None
         if predicted is not None and final is not None and is_final:
             std = finite(trial.predicted_std)
-            predictions.append(_PredictionInfo(trial.number, REPLAYED, predicted, std, final))
+            predictions.append(_Prediction(trial.number, REPLAYED, predicted, std, final))
     return predictions
 
 
 def _interval(one: CalibrationBin) -> tuple[float, float]:
+    """Give the 95 % confidence interval of the frequency, by Wilson's score."""
     came_true = binomtest(round(one.frequency * one.count), one.count)
     low, high = came_true.proportion_ci(confidence_level=_CONFIDENCE_LEVEL, method="wilson")
     return float(low), float(high)

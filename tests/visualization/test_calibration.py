@@ -11,7 +11,6 @@ from optuna_perfpred import SequentialRegression
 from optuna_perfpred.replay import replay
 from optuna_perfpred.visualization import matplotlib
 from optuna_perfpred.visualization import plot_calibration
-from optuna_perfpred.visualization._calibration import _get_calibration_info
 from tests.replay.studies import crossing_curves
 from tests.replay.studies import recorded_study
 from tests.visualization.studies import add
@@ -34,34 +33,44 @@ def audited_study(direction="maximize"):
     return study
 
 
+def predictions(figure):
+    """The forecasts and what became of them, by the kind of the trial."""
+    return {t.name: t for t in figure.data if t.xaxis == "x" and t.mode == "markers"}
+
+
+def bins(figure):
+    """The stated probability of each bin, the share, its interval and the number of forecasts."""
+    shares, numbers = (t for t in figure.data if t.xaxis == "x2" and t.mode != "lines")
+    return [(*one, int(n)) for one, n in zip(shares.customdata, numbers.text, strict=True)]
+
+
 @pytest.mark.parametrize("direction", ["maximize", "minimize"])
 def test_forecasts_of_a_study_beside_what_happened(direction):
-    study = audited_study(direction)
     sign = 1.0 if direction == "maximize" else -1.0
-    info = _get_calibration_info(study)
-    assert [one.number for one in info.predictions] == list(range(1, 13))
-    assert {one.kind for one in info.predictions[:-1]} == {"let finish on purpose"}
-    assert info.predictions[-1].kind == "completed"
-    fourth = info.predictions[3]
-    assert (fourth.predicted, fourth.std, fourth.final) == (sign * 0.45, 0.1, sign * 0.63)
-    low, high = info.bins
-    assert (low.low, low.high, low.count) == (0.02, 0.05, 10)
-    assert (low.mean_forecast, low.frequency) == pytest.approx((0.04, 0.2))
+    figure = plot_calibration(audited_study(direction))
+    shown = predictions(figure)
+    assert list(shown) == ["completed", "let finish on purpose"]
+    assert list(shown["completed"].customdata) == [12]
+    audited = shown["let finish on purpose"]
+    assert list(audited.customdata) == list(range(1, 12))
+    fourth = audited.x[3], audited.error_x.array[3], audited.y[3]
+    assert fourth == pytest.approx((sign * 0.45, 0.1, sign * 0.63))
+    low, high = bins(figure)
     # Wilson's interval for 2 of 10.
-    assert info.intervals[0] == pytest.approx((0.0567, 0.5098), abs=1e-4)
-    assert (high.count, high.frequency) == (1, 0.0)
+    assert low == pytest.approx((0.04, 0.2, 0.0567, 0.5098, 10), abs=1e-4)
+    assert (high[1], high[4]) == (0.0, 1)
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_both_figures_have_the_same_content():
     study = audited_study()
     study.set_metric_names(["accuracy"])
-    info = _get_calibration_info(study)
     figure, (values, probabilities) = plot_calibration(study), matplotlib.plot_calibration(study)
     assert figure.layout.xaxis.title.text == values.get_xlabel() == "Predicted accuracy"
     assert figure.layout.yaxis.title.text == values.get_ylabel() == "Final accuracy"
     (audited,) = (trace for trace in figure.data if trace.name == "let finish on purpose")
-    assert list(audited.y) == [one.final for one in info.predictions[:-1]]
+    drawn = [c for c in values.collections if c.get_label() == "let finish on purpose"]
+    assert drawn[0].get_offsets()[:, 1].tolist() == list(audited.y)
     assert list(audited.error_x.array) == [0.1] * 11
     kinds = {"as forecast", "let finish on purpose", "completed"}
     assert {trace.name for trace in figure.data if trace.showlegend is not False} == kinds
@@ -73,21 +82,22 @@ def test_both_figures_have_the_same_content():
     assert np.square(shares.y) == pytest.approx([0.2, 0.0])
     assert np.square(shares.x) == pytest.approx([0.04, 0.3])
     tops = [np.square(y + up) for y, up in zip(shares.y, shares.error_y.array, strict=True)]
-    assert tops == pytest.approx([high for _, high in info.intervals])
+    assert tops == pytest.approx([high for _, _, _, high, _ in bins(figure)])
 
 
 def test_forecasts_in_a_replay():
     study = recorded_study(crossing_curves(60), study_name="recorded")
     pruner = PerformancePredictionPruner(SequentialRegression("ridge"), confidence=0.9)
     report = replay(study, pruner, n_repeats=2, order="random", seed=0)
-    info = _get_calibration_info(report)
-    assert info.title == "Forecasts by PerformancePredictionPruner and outcomes of recorded"
+    figure = plot_calibration(report)
+    title = "Forecasts by PerformancePredictionPruner and outcomes of recorded"
+    assert figure.layout.title.text == title
     stated = [trial for trial in report.trials if trial.predicted_value is not None]
-    assert len(info.predictions) == len(stated) > 10
-    assert {one.kind for one in info.predictions} == {"replayed"}
-    assert [one.final for one in info.predictions] == [trial.value for trial in stated]
-    assert sum(one.count for one in info.bins) == report.calibration.count > len(stated)
-    plot_calibration(report)
+    shown = predictions(figure)
+    assert list(shown) == ["replayed"]
+    assert len(stated) > 10
+    assert list(shown["replayed"].y) == [trial.value for trial in stated]
+    assert sum(n for *_, n in bins(figure)) == report.calibration.count > len(stated)
     matplotlib.plot_calibration(report)
 
 
@@ -95,9 +105,10 @@ def test_forecasts_that_are_not_of_the_final_value_are_left_out():
     study = optuna.create_study()
     reason = "At step 0 it is predicted to reach 1 ± 2 at step 3; its chance to be among the best."
     add(study, [1.0] * 5, decision(0, audit=True, reason=reason))
-    assert _get_calibration_info(study).message is not None
+    assert not plot_calibration(study).data
     add(study, [1.0] * 5, decision(0, audit=True))
-    assert [one.number for one in _get_calibration_info(study).predictions] == [1]
+    (shown,) = predictions(plot_calibration(study)).values()
+    assert list(shown.customdata) == [1]
 
 
 def test_values_that_are_not_finite_still_tell_whether_the_probability_held():
@@ -106,10 +117,10 @@ def test_values_that_are_not_finite_still_tell_whether_the_probability_held():
     add(study, [0.0, -math.inf], decision(0, audit=True))
     add(study, [0.0, 0.5], decision(0, predicted=math.nan, audit=True))
     add(study, [0.0, 0.5], decision(0, probability=None, audit=True))
-    info = _get_calibration_info(study)
-    assert [one.number for one in info.predictions] == [3]
-    assert [one.count for one in info.bins] == [2]
-    plot_calibration(study)
+    figure = plot_calibration(study)
+    (shown,) = predictions(figure).values()
+    assert list(shown.customdata) == [3]
+    assert [n for *_, n in bins(figure)] == [2]
     matplotlib.plot_calibration(study)
 
 
@@ -117,11 +128,11 @@ def test_many_trials_are_thinned_and_have_no_error_bars():
     study = optuna.create_study()
     for number in range(1500):
         add(study, [float(number % 7)], decision(0, predicted=3.0, audit=True))
-    info = _get_calibration_info(study)
-    assert info.title.endswith("(1000 of 1500 trials)")
-    assert len(info.predictions) == 1000
-    assert sum(one.count for one in info.bins) == 1500
-    trace = next(t for t in plot_calibration(study).data if t.name == "let finish on purpose")
+    figure = plot_calibration(study)
+    assert figure.layout.title.text.endswith("(1000 of 1500 trials)")
+    (trace,) = predictions(figure).values()
+    assert len(trace.x) == 1000
+    assert sum(n for *_, n in bins(figure)) == 1500
     assert trace.error_x.array is None
 
 
