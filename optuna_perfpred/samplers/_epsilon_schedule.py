@@ -13,15 +13,8 @@ if TYPE_CHECKING:
 # architectures are trained at each probability of exploring.
 _PUBLISHED = (
     (1.0, 1500),
-    (0.9, 100),
-    (0.8, 100),
-    (0.7, 100),
-    (0.6, 150),
-    (0.5, 150),
-    (0.4, 150),
-    (0.3, 150),
-    (0.2, 150),
-    (0.1, 150),
+    *((epsilon, 100) for epsilon in (0.9, 0.8, 0.7)),
+    *((epsilon, 150) for epsilon in (0.6, 0.5, 0.4, 0.3, 0.2, 0.1)),
 )
 
 # Shares of a study's trials. The published schedule explores at random for more than half of its
@@ -29,12 +22,7 @@ _PUBLISHED = (
 # space, it proposes worse architectures in the end and finds none better on the way.
 _SHORT = (
     (1.0, 0.2),
-    (0.8, 0.1),
-    (0.6, 0.1),
-    (0.5, 0.1),
-    (0.4, 0.1),
-    (0.3, 0.1),
-    (0.2, 0.1),
+    *((epsilon, 0.1) for epsilon in (0.8, 0.6, 0.5, 0.4, 0.3, 0.2)),
     (0.1, 0.2),
 )
 
