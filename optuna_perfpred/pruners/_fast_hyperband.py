@@ -17,6 +17,7 @@ from optuna_perfpred.pruners._retries import halve
 from optuna_perfpred.pruners._retries import retried_numbers
 from optuna_perfpred.pruners._retries import with_original_number
 from optuna_perfpred.pruners._rungs import find_rung
+from optuna_perfpred.pruners._rungs import horizons
 from optuna_perfpred.pruners._rungs import RungForecaster
 
 
@@ -300,6 +301,9 @@ class FastHyperbandPruner(ForecastingPruner, HyperbandPruner):
             self._total_trial_allocation_budget = made._total_trial_allocation_budget
             self._trial_allocation_budgets = made._trial_allocation_budgets
             self._pruners = made._pruners  # The last one: it tells that the others are there.
+            for bracket in range(len(self._pruners)):
+                ends = horizons(bracket, **self._resources())
+                _logger.debug("Bracket %d has its rungs at %s", bracket, ends)
 
     def _new_forecaster(self, study: Study) -> RungForecaster:
         return RungForecaster(

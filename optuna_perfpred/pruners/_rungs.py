@@ -93,6 +93,16 @@ def find_rung(
     return Rung(bracket, number, horizon if horizon < max_resource else None)
 
 
+def horizons(
+    bracket: int, *, min_resource: int, max_resource: int, reduction_factor: int
+) -> list[int]:
+    """Give the steps at which the rungs of a bracket end, and the last step."""
+    ends = [min_resource * reduction_factor**bracket]
+    while ends[-1] < max_resource:
+        ends.append(ends[-1] * reduction_factor)
+    return [*(end for end in ends if end < max_resource), max_resource]
+
+
 class RungForecaster:
     """Assesses the running trials of one study beside those of their rungs. Safe with threads.
 
