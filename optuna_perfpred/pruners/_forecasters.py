@@ -107,7 +107,7 @@ class RuleForecaster:
         self._settings = settings
         self._odds = None if confidence is None else (1.0 - confidence) / confidence
         self._given_ratio = least_ratio
-        self._sampler_learns = sampler is not None and _learns(sampler)
+        self._sampler_learns = sampler is not None and learns(sampler)
         self._uses_peers = uses_peers
 
     def assess(
@@ -199,7 +199,8 @@ def _share(relative_chance: float) -> float:
 _SAMPLERS_THAT_DO_NOT_LEARN = (BruteForceSampler, GridSampler, QMCSampler, RandomSampler)
 
 
-def _learns(sampler: BaseSampler) -> bool:
+def learns(sampler: BaseSampler) -> bool:
+    """Tell whether a sampler proposes by what trials have shown."""
     if isinstance(sampler, PartialFixedSampler):
         sampler = sampler._base_sampler
     return not isinstance(sampler, _SAMPLERS_THAT_DO_NOT_LEARN)

@@ -18,6 +18,7 @@ import numpy as np
 import optuna
 from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
+from optuna.samplers import RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import create_trial
 from optuna.trial import FrozenTrial
@@ -275,7 +276,8 @@ def load_curves(path: str | Path) -> optuna.Study:
             The folder.
 
     Returns:
-        A study in memory with the folder's name. Its trials are in the order of the rows.
+        A study in memory with the folder's name. Its trials are in the order of the rows, and its
+        sampler is a random one.
 
     Raises:
         FileNotFoundError:
@@ -286,7 +288,9 @@ def load_curves(path: str | Path) -> optuna.Study:
     folder = Path(path)
     if not folder.is_dir():
         raise FileNotFoundError(f"There is no folder {str(folder)!r}.")
-    study = optuna.create_study(study_name=folder.name, direction=_read_direction(folder))
+    study = optuna.create_study(
+        study_name=folder.name, direction=_read_direction(folder), sampler=RandomSampler()
+    )
     rows = _read_configs(folder)
     names = dict.fromkeys(name for row in rows.values() for name in row)
     columns = {name: [row[name] for row in rows.values()] for name in names}

@@ -18,6 +18,7 @@ import optuna
 from optuna import Study
 from optuna.pruners import BasePruner
 from optuna.samplers import RandomSampler
+from optuna.samplers import TPESampler
 from optuna.storages import InMemoryStorage
 from optuna.trial import Trial
 from optuna.trial import TrialState
@@ -29,6 +30,7 @@ from optuna_perfpred.pruners._assessment import PREDICTED_STD
 from optuna_perfpred.pruners._assessment import PREDICTED_VALUE
 from optuna_perfpred.pruners._assessment import PROBABILITY_OF_BEATING_BEST
 from optuna_perfpred.pruners._assessment import REASON
+from optuna_perfpred.pruners._forecasters import learns
 from optuna_perfpred.replay._recording import load_curves
 from optuna_perfpred.replay._recording import read_recording
 from optuna_perfpred.replay._report import RepeatResult
@@ -64,7 +66,8 @@ def replay(
     Each completed trial is run again in a real Optuna study in memory, with its parameters, user
     attributes and constraints: its intermediate values are reported one after the other, and
     ``should_prune`` is asked after each, the last one included. The sampler is not part of it:
-    which trials there are, and in which order, does not depend on what was pruned.
+    which trials there are, and in which order, does not depend on what was pruned. A pruner may
+    ask whether it is one that learns; in a random order, none is.
 
     Only completed trials with intermediate values can be replayed, since the end of all others is
     not known; the report tells how many are left out. The study is not changed.
@@ -158,6 +161,8 @@ def replay(
                 recording,
                 pruner,
                 study_name=f"replay-{seed}-{repeat}",
+                # In another order than theirs, proposals are as good as random.
+                sampler_learns=order == "number" and learns(study.sampler),
                 n_workers=n_workers,
                 step_budget=step_budget,
             )
@@ -235,6 +240,8 @@ class Simulation:
             The pruner, of which a copy is used.
         study_name:
             The name of the study that is made. Some pruners derive decisions from it.
+        sampler_learns:
+            Whether the trials were proposed by a sampler that learns.
         n_workers:
             The number of workers.
         step_budget:
@@ -247,6 +254,7 @@ class Simulation:
         pruner: BasePruner,
         *,
         study_name: str,
+        sampler_learns: bool = False,
         n_workers: int = 1,
         step_budget: float = math.inf,
     ) -> None:
@@ -254,7 +262,7 @@ class Simulation:
         self._n_workers = n_workers
         self._step_budget = step_budget
         copied = copy.deepcopy(pruner)
-        self._study = _create_study(study_name, recording, copied)
+        self._study = _create_study(study_name, recording, copied, sampler_learns)
         # What it foresees of a running trial, whether it prunes it or not.
         self._assessment = getattr(copied, "assessment", None)
         self._keeps_checkpoints = getattr(copied, "second_chance", None) == "checkpoint"
@@ -419,7 +427,11 @@ class Simulation:
         return max(workers)
 
 
-def _create_study(study_name: str, recording: Recording, pruner: BasePruner) -> Study:
+def _create_study(
+    study_name: str, recording: Recording, pruner: BasePruner, sampler_learns: bool
+) -> Study:
+    # Never asked to propose anything; our pruner looks at its kind.
+    sampler = TPESampler(seed=0) if sampler_learns else RandomSampler(seed=0)
     # A study in memory is an implementation detail here, not worth a line in the log each time.
     logger = logging.getLogger("optuna.storages._in_memory")
     level = logger.level
@@ -427,7 +439,7 @@ def _create_study(study_name: str, recording: Recording, pruner: BasePruner) -> 
     try:
         return optuna.create_study(
             storage=InMemoryStorage(),
-            sampler=RandomSampler(seed=0),  # It is never asked: the cheapest one will do.
+            sampler=sampler,
             pruner=pruner,
             study_name=study_name,
             direction=recording.direction,
