@@ -121,6 +121,7 @@ class Proposer:
         self._features = features
         self._prefix = prefix
         self._with_network = with_network
+        self._scale: npt.NDArray[np.float32] | None = None
         self._rng = random.Random(repr(tuple(seed)))
         self._numpy_rng = np.random.default_rng(list(seed))
         self._points = Points(search_space, fixed, self._numpy_rng)
@@ -242,12 +243,14 @@ class Proposer:
         return None if chosen == len(known) else choices[chosen]
 
     def _fit(self, rows: Candidates, targets: Floats, choosing: npt.NDArray[np.intp]) -> None:
-        deviations = self._features.describe(rows.networks, self._length)[-1].std(axis=0)
-        self._scale = np.where(deviations > 0.0, deviations, 1.0).astype(np.float32)
+        self._scale = None
         self._model = RewardModel(self._describe(rows), targets, choosing)
 
     def _describe(self, candidates: Candidates) -> list[npt.NDArray[np.float32]]:
         *blocks, amounts = self._features.describe(candidates.networks, self._length)
+        if self._scale is None:  # These are what the model learns from.
+            deviations = amounts.std(axis=0)
+            self._scale = np.where(deviations > 0.0, deviations, 1.0).astype(np.float32)
         blocks.append(amounts / self._scale)
         if self._points.n_columns:
             blocks.append(candidates.points.astype(np.float32))
