@@ -379,3 +379,22 @@ def test_enqueued_beginnings_and_running_networks_are_not_trained_again():
     networks = [CELLS.suggest(trial) for trial in trials]
     assert trials[0].params[first[0]] == first[1]
     assert len(set(networks)) == len(networks)
+
+
+@pytest.mark.parametrize("case", ["two objectives", "violated"])
+def test_what_is_not_to_be_chosen_is_not_trained_again(case):
+    """Of two objectives no network is the best one, and one that violates a constraint is none."""
+    rng = np.random.default_rng(0)
+    two = case == "two objectives"
+    constraints = None if two else lambda trial: [1.0]
+    sampler = ArchitectureSampler(CELLS, n_startup_trials=90, constraints_func=constraints, seed=0)
+    study = optuna.create_study(directions=["maximize"] * (1 + two), sampler=sampler)
+
+    def objective(trial):
+        value = cell_value(CELLS.suggest(trial)) + rng.normal()
+        return (value, rng.normal()) if two else value
+
+    run(study, 100, objective)
+    known = {trial.user_attrs["architecture"] for trial in study.trials[:90]}
+    new = [trial.user_attrs["architecture"] for trial in study.trials[90:]]
+    assert len(set(new) - known) == len(new)
