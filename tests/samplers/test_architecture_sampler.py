@@ -394,7 +394,7 @@ def test_what_is_not_to_be_chosen_is_not_trained_again(case):
         value = cell_value(CELLS.suggest(trial)) + rng.normal()
         return (value, rng.normal()) if two else value
 
-    run(study, 100, objective)
+    run(study, 130, objective)
     known = {trial.user_attrs["architecture"] for trial in study.trials[:90]}
     new = [trial.user_attrs["architecture"] for trial in study.trials[90:]]
     assert len(set(new) - known) == len(new)
