@@ -216,11 +216,13 @@ class Proposer:
         keys, running = (
             _keys(rows.networks, rows.points) for rows in map(self._candidates, (learned, pending))
         )
-        values: dict[tuple[Network, bytes], list[tuple[float, ...] | None]] = {}
+        values: dict[tuple[Network, bytes], list[Any]] = {}
         known: dict[tuple[Network, bytes], Proposal] = {}
         is_violated = np.any(targets[: len(learned), 1:] > 0.0, axis=1)
         for key, observation, violated in zip(keys, learned, is_violated, strict=True):
-            values.setdefault(key, []).append(observation.values)
+            # What is stopped early, and what is foreseen of it, depends on other trials.
+            drawn = observation.values if observation.first is None else observation.first
+            values.setdefault(key, []).append(drawn)
             params = self._points.chosen(observation.params)
             if params is not None and not violated and key not in running:
                 known[key] = Proposal(observation.network, params)

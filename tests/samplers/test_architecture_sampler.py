@@ -398,3 +398,21 @@ def test_what_is_not_to_be_chosen_is_not_trained_again(case):
     known = {trial.user_attrs["architecture"] for trial in study.trials[:90]}
     new = [trial.user_attrs["architecture"] for trial in study.trials[90:]]
     assert len(set(new) - known) == len(new)
+
+
+def test_trainings_that_are_stopped_at_other_steps_do_not_differ_by_chance():
+    rng = np.random.default_rng(0)
+    study = new_study(ArchitectureSampler(CELLS, n_startup_trials=80, seed=0))
+
+    def objective(trial):
+        value = cell_value(CELLS.suggest(trial))
+        for step in range(1, 6):
+            trial.report(value - 1.0 / step, step)
+            if rng.uniform() < 0.3:
+                raise optuna.TrialPruned
+        return value
+
+    study.optimize(objective, n_trials=130)
+    new = [trial.user_attrs["architecture"] for trial in study.trials[80:]]
+    known = {trial.user_attrs["architecture"] for trial in study.trials[:80]}
+    assert len(set(new) - known) >= len(new) - 2
