@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
     from optuna_perfpred.samplers._network_graph import NetworkGraph
 
     Block = npt.NDArray[np.float32]
+
+
+_N_COSTS_KEPT = 20_000
 
 
 class NetworkFeatures:
@@ -31,7 +35,10 @@ class NetworkFeatures:
         self._graph = graph
         codes = [layer.code for layer in graph.space.vocabulary]
         self._is_of_kind = np.array([[code == c for c in sorted(set(codes))] for code in codes])
-        self._costs: dict[tuple[int, int], tuple[float, float]] = {}
+        # What a layer costs at a node, and the node that it leads to.
+        self._steps: dict[tuple[int, int], tuple[float, float, int]] = {}
+        # Those that have values are described at each proposal.
+        self._cost = lru_cache(_N_COSTS_KEPT)(self._sum_costs)
 
     def describe(self, networks: Sequence[Network], max_length: int) -> list[Block]:
         """Describe networks.
@@ -62,15 +69,16 @@ class NetworkFeatures:
         amounts = np.column_stack([lengths, np.log2(1.0 + costs), counts @ self._is_of_kind])
         return [where, counts, amounts.astype(np.float32)]
 
-    def _cost(self, network: Network) -> tuple[float, float]:
-        graph, node, num_weights, multiply_adds = self._graph, 0, 0.0, 0.0
+    def _sum_costs(self, network: Network) -> tuple[float, float]:
+        node, num_weights, multiply_adds = 0, 0.0, 0.0
         for layer in network:
-            cost = self._costs.get((node, layer))
-            if cost is None:
-                cost = self._costs[node, layer] = self._read_cost(node, layer)
-            num_weights += cost[0]
-            multiply_adds += cost[1]
-            node = graph.follow(node, layer)
+            step = self._steps.get((node, layer))
+            if step is None:
+                following = self._graph.follow(node, layer)
+                step = self._steps[node, layer] = (*self._read_cost(node, layer), following)
+            num_weights += step[0]
+            multiply_adds += step[1]
+            node = step[2]
         return num_weights, multiply_adds
 
     def _read_cost(self, node: int, layer: int) -> tuple[float, float]:

@@ -91,5 +91,5 @@ class NetworkGraph:
                 layer = legal[int(rng.random() * len(legal))]
             turn += 1
             network.append(layer)
-            node = self.follow(node, layer)
+            node = self._next[node].get(layer) or self.follow(node, layer)
         return tuple(network)

@@ -46,6 +46,8 @@ class Observation(NamedTuple):
             Its values, the larger the better; :obj:`None` if it is running.
         constraints:
             Its constraints, positive ones violated.
+        first:
+            The first value that it reported; :obj:`None` if it reported none.
     """
 
     number: int
@@ -53,6 +55,7 @@ class Observation(NamedTuple):
     params: Mapping[str, Any]
     values: tuple[float, ...] | None
     constraints: tuple[float, ...]
+    first: float | None
 
 
 class ObservationReader:
@@ -66,8 +69,8 @@ class ObservationReader:
     def __init__(self, graph: NetworkGraph) -> None:
         self._graph = graph
         self._stopped = PerStudy(lambda study: StoppedTrials(study, _N_STARTUP_OF_PREDICTED))
-        # Of finished trials, which do not change any more: layers and other parameters.
-        self._read: PerStudy[dict[int, tuple[Network | None, dict[str, Any]]]]
+        # Of finished trials, which do not change any more: what does not depend on others.
+        self._read: PerStudy[dict[int, tuple[Network | None, dict[str, Any], float | None]]]
         self._read = PerStudy(lambda study: {})
 
     def read(self, study: Study, asking: int) -> list[Observation]:
@@ -97,15 +100,17 @@ class ObservationReader:
             values = _values(trial, signs)
             if values is None and trial.state != TrialState.RUNNING:
                 continue
-            network, params = known.get(trial._trial_id) or self._split(trial)
+            network, params, first = known.get(trial._trial_id) or self._split(trial)
             if values is not None:
-                known[trial._trial_id] = network, params
+                known[trial._trial_id] = network, params, first
             if network is None:
                 continue
             if values is None and not network and not params:  # It has chosen nothing yet.
                 continue
             constraints = tuple(trial.constraints.values())
-            observations.append(Observation(trial.number, network, params, values, constraints))
+            observations.append(
+                Observation(trial.number, network, params, values, constraints, first)
+            )
         return observations
 
     def read_prefix(self, trial: FrozenTrial) -> Network | None:
@@ -115,8 +120,8 @@ class ObservationReader:
             return None
         return self._graph.number([layer for _, layer in trajectory])
 
-    def _split(self, trial: FrozenTrial) -> tuple[Network | None, dict[str, Any]]:
-        """Give a trial's layers, if they are a network of the space, and its other parameters."""
+    def _split(self, trial: FrozenTrial) -> tuple[Network | None, dict[str, Any], float | None]:
+        """Give a trial's layers, if they are a network of the space, and what it has beside."""
         network = self.read_prefix(trial)
         if network:
             node = 0
@@ -124,7 +129,9 @@ class ObservationReader:
                 node = self._graph.follow(node, layer)
             if self._graph.legal(node):  # It is not complete.
                 network = None
-        return network, {n: v for n, v in trial.params.items() if not is_layer(n)}
+        reported = trial.intermediate_values
+        first = reported[min(reported)] if reported else None
+        return network, {n: v for n, v in trial.params.items() if not is_layer(n)}, first
 
 
 def is_layer(name: str) -> bool:

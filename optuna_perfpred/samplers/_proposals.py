@@ -121,6 +121,7 @@ class Proposer:
         self._features = features
         self._prefix = prefix
         self._with_network = with_network
+        self._scale: npt.NDArray[np.float32] | None = None
         self._rng = random.Random(repr(tuple(seed)))
         self._numpy_rng = np.random.default_rng(list(seed))
         self._points = Points(search_space, fixed, self._numpy_rng)
@@ -215,11 +216,13 @@ class Proposer:
         keys, running = (
             _keys(rows.networks, rows.points) for rows in map(self._candidates, (learned, pending))
         )
-        values: dict[tuple[Network, bytes], list[tuple[float, ...] | None]] = {}
+        values: dict[tuple[Network, bytes], list[Any]] = {}
         known: dict[tuple[Network, bytes], Proposal] = {}
         is_violated = np.any(targets[: len(learned), 1:] > 0.0, axis=1)
         for key, observation, violated in zip(keys, learned, is_violated, strict=True):
-            values.setdefault(key, []).append(observation.values)
+            # What is stopped early, and what is foreseen of it, depends on other trials.
+            drawn = observation.values if observation.first is None else observation.first
+            values.setdefault(key, []).append(drawn)
             params = self._points.chosen(observation.params)
             if params is not None and not violated and key not in running:
                 known[key] = Proposal(observation.network, params)
@@ -242,12 +245,14 @@ class Proposer:
         return None if chosen == len(known) else choices[chosen]
 
     def _fit(self, rows: Candidates, targets: Floats, choosing: npt.NDArray[np.intp]) -> None:
-        deviations = self._features.describe(rows.networks, self._length)[-1].std(axis=0)
-        self._scale = np.where(deviations > 0.0, deviations, 1.0).astype(np.float32)
+        self._scale = None
         self._model = RewardModel(self._describe(rows), targets, choosing)
 
     def _describe(self, candidates: Candidates) -> list[npt.NDArray[np.float32]]:
         *blocks, amounts = self._features.describe(candidates.networks, self._length)
+        if self._scale is None:  # These are what the model learns from.
+            deviations = amounts.std(axis=0)
+            self._scale = np.where(deviations > 0.0, deviations, 1.0).astype(np.float32)
         blocks.append(amounts / self._scale)
         if self._points.n_columns:
             blocks.append(candidates.points.astype(np.float32))

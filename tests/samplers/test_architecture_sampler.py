@@ -379,3 +379,40 @@ def test_enqueued_beginnings_and_running_networks_are_not_trained_again():
     networks = [CELLS.suggest(trial) for trial in trials]
     assert trials[0].params[first[0]] == first[1]
     assert len(set(networks)) == len(networks)
+
+
+@pytest.mark.parametrize("case", ["two objectives", "violated"])
+def test_what_is_not_to_be_chosen_is_not_trained_again(case):
+    """Of two objectives no network is the best one, and one that violates a constraint is none."""
+    rng = np.random.default_rng(0)
+    two = case == "two objectives"
+    constraints = None if two else lambda trial: [1.0]
+    sampler = ArchitectureSampler(CELLS, n_startup_trials=90, constraints_func=constraints, seed=0)
+    study = optuna.create_study(directions=["maximize"] * (1 + two), sampler=sampler)
+
+    def objective(trial):
+        value = cell_value(CELLS.suggest(trial)) + rng.normal()
+        return (value, rng.normal()) if two else value
+
+    run(study, 130, objective)
+    known = {trial.user_attrs["architecture"] for trial in study.trials[:90]}
+    new = [trial.user_attrs["architecture"] for trial in study.trials[90:]]
+    assert len(set(new) - known) == len(new)
+
+
+def test_trainings_that_are_stopped_at_other_steps_do_not_differ_by_chance():
+    rng = np.random.default_rng(0)
+    study = new_study(ArchitectureSampler(CELLS, n_startup_trials=80, seed=0))
+
+    def objective(trial):
+        value = cell_value(CELLS.suggest(trial))
+        for step in range(1, 6):
+            trial.report(value - 1.0 / step, step)
+            if rng.uniform() < 0.3:
+                raise optuna.TrialPruned
+        return value
+
+    study.optimize(objective, n_trials=130)
+    new = [trial.user_attrs["architecture"] for trial in study.trials[80:]]
+    known = {trial.user_attrs["architecture"] for trial in study.trials[:80]}
+    assert len(set(new) - known) >= len(new) - 2
