@@ -159,7 +159,7 @@ def print_cost() -> None:
     print("| --- | --- |")
     for n in (1, 10, 100, 1_000):
         study = _pruned_study(n)
-        assessor = study.pruner._assessors.of(study)
+        forecaster = study.pruner._forecasters.of(study)
         chances = study.pruner._chances.of(study)
         trials = study.get_trials(deepcopy=False)
         times = []
@@ -169,7 +169,7 @@ def print_cost() -> None:
                 tuple(read_record(t) for t in trials if t.state == TrialState.COMPLETE),
                 tuple(read_record(t) for t in trials if t.state == TrialState.PRUNED),
             )
-            assessor.forecast.learned_from(finished)
+            forecaster.forecast.learned_from(finished)
             start = time.process_time()
             found = chances.of(finished, trials)
             times.append(1e3 * (time.process_time() - start))
