@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from contextlib import contextmanager
 import datetime
+import json
 import multiprocessing
 from pathlib import Path
 import sys
@@ -25,8 +26,10 @@ from optuna.storages import GrpcStorageProxy
 from optuna.storages import InMemoryStorage
 from optuna.storages import JournalStorage
 from optuna.storages import run_grpc_proxy_server
+from optuna.storages._cached_storage import _CachedStorage
 from optuna.storages._rdb import models
 from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal._storage import JournalOperation
 from optuna.trial import create_trial
 from optuna.trial import TrialState
 import sqlalchemy
@@ -40,6 +43,7 @@ from tests.servers import postgresql_server
 
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from collections.abc import Iterator
 
     from optuna.distributions import BaseDistribution
@@ -86,6 +90,7 @@ def make_trials(n_completed: int, n_running: int, n_steps: int) -> Iterator[Froz
             distributions=SPACE,
             intermediate_values=dict(enumerate(curve if is_completed else curve[: n_steps // 2])),
         )
+        trial.number = number
         trial.datetime_start = start + datetime.timedelta(seconds=number)
         if is_completed:
             trial.datetime_complete = trial.datetime_start + datetime.timedelta(seconds=1)
@@ -101,11 +106,16 @@ class Storages:
 
     @contextmanager
     def study(
-        self, kind: str, n_completed: int, n_running: int, n_steps: int
+        self,
+        kind: str,
+        n_completed: int,
+        n_running: int,
+        n_steps: int,
+        prepare: Callable[[str, FrozenTrial], FrozenTrial] = lambda _, trial: trial,
     ) -> Iterator[tuple[BaseStorage, str]]:
-        """Write a study, and give its storage and name."""
-        trials = make_trials(n_completed, n_running, n_steps)
+        """Write a study, and give its storage and name, which is told to who prepares a trial."""
         name = f"overhead-{uuid.uuid4().hex}"
+        trials = (prepare(name, trial) for trial in make_trials(n_completed, n_running, n_steps))
         with tempfile.TemporaryDirectory(prefix="perfpred-overhead-") as folder:
             if kind == "in-memory":
                 storage: BaseStorage = InMemoryStorage()
@@ -221,10 +231,35 @@ def _rows(trial: FrozenTrial) -> Iterator[tuple[Any, dict[str, Any]]]:
     if trial.value is not None:
         kind = models.TrialValueModel.TrialValueType.FINITE
         yield models.TrialValueModel, {"objective": 0, "value": trial.value, "value_type": kind}
+    for key, attr in trial.system_attrs.items():
+        yield models.TrialSystemAttributeModel, {"key": key, "value_json": json.dumps(attr)}
     for step, value in trial.intermediate_values.items():
-        finite = models.TrialIntermediateValueModel.TrialIntermediateValueType.FINITE
-        row = {"step": step, "intermediate_value": value, "intermediate_value_type": finite}
-        yield models.TrialIntermediateValueModel, row
+        yield models.TrialIntermediateValueModel, _report(step, value)
+
+
+def _report(step: int, value: float) -> dict[str, Any]:
+    finite = models.TrialIntermediateValueModel.TrialIntermediateValueType.FINITE
+    return {"step": step, "intermediate_value": value, "intermediate_value_type": finite}
+
+
+def add_reports(storage: BaseStorage, trial_id: int, values: list[float]) -> None:
+    """Have a running trial report at its first steps, all at once."""
+    if not values:
+        return
+    if isinstance(storage, _CachedStorage):
+        storage = storage._backend
+    if isinstance(storage, InMemoryStorage):
+        storage._get_trial(trial_id).intermediate_values.update(enumerate(values))
+    elif isinstance(storage, JournalStorage):
+        op = {"op_code": JournalOperation.SET_TRIAL_INTERMEDIATE_VALUE, "trial_id": trial_id}
+        op["worker_id"] = storage._replay_result.worker_id
+        logs = [{**op, "step": step, "intermediate_value": v} for step, v in enumerate(values)]
+        storage._backend.append_logs(logs)
+    else:
+        table = models.TrialIntermediateValueModel.__table__
+        rows = [{"trial_id": trial_id, **_report(*report)} for report in enumerate(values)]
+        with storage.engine.begin() as connection:
+            _insert(connection, table, rows)
 
 
 def _insert(

@@ -77,8 +77,8 @@ class Surrogate:
         self._space = _Space(trials)
 
         configurations = [read_configuration(trial) for trial in trials]
-        self._encoder = ConfigurationEncoder().fit(configurations)
-        features = self._encoder.transform(configurations)
+        self._encoder = ConfigurationEncoder()
+        features = self._encoder.fit_transform(configurations)
         self._model = CurveModel(features, curves, min(MAX_NEIGHBOURS, len(curves) // 15))
         self.r2 = float(self._model.r2_by_step[-1])
 

@@ -11,11 +11,17 @@ import pytest
 from optuna_perfpred import _cli
 from optuna_perfpred import FastHyperbandPruner
 from optuna_perfpred import PerformancePredictionPruner
+from optuna_perfpred import QLearningSampler
 from optuna_perfpred import visualization
+from optuna_perfpred.dashboard._server import Panels
+from optuna_perfpred.dashboard._server import serve_from
 from optuna_perfpred.dashboard._words import tell
 from optuna_perfpred.distributed._retry import Retry
 from optuna_perfpred.explanation import explain
+from optuna_perfpred.replay import replay
 from tests.dashboard.studies import make_study
+from tests.samplers.searches import search
+from tests.samplers.searches import SPACE
 
 
 USER = ("predicted_value", "predicted_std", "probability_of_beating_best", "step", "reason")
@@ -69,9 +75,40 @@ def test_all_that_reads_a_study_survives(spoilt, tmp_path):
     for name in FIGURES:
         if name not in ("plot_replay", "plot_policy"):
             assert getattr(visualization, name)(spoilt).to_json()
+    assert visualization.plot_replay(replay(spoilt, spoilt.pruner)).to_json()
     retry = Retry(3)
     for trial in spoilt.trials:
         retry.successor(trial)
+
+
+@pytest.mark.parametrize("key", [*USER, "architecture", "num_layers", "num_weights"])
+def test_what_learns_from_networks_survives(key):
+    sampler = QLearningSampler(SPACE, n_trials=20, seed=0, reuse_known=True)
+    study = search(len(VALUES), sampler, "maximize")
+    for trial, value in zip(study._storage._studies[study._study_id].trials, VALUES, strict=True):
+        trial.user_attrs[key] = value
+        trial.state = TrialState.PRUNED if trial.number % 2 else TrialState.COMPLETE
+    fresh = QLearningSampler(SPACE, n_trials=20, seed=0, reuse_known=True)
+    assert visualization.plot_policy(study, fresh).to_json()
+    study.sampler = fresh
+    trial = study.ask()
+    architecture = SPACE.suggest(trial)
+    try:
+        known = fresh.known_value(trial, architecture)
+    except optuna.TrialPruned:
+        return
+    assert known is None or math.isfinite(known)
+
+
+@pytest.mark.parametrize("value", VALUES)
+@pytest.mark.parametrize("key", ["dashboard:note_ver", "dashboard:note_str:0"])
+def test_the_server_survives(key, value):
+    study = make_study()
+    study._storage.set_study_system_attr(study._study_id, key, value)
+    served = serve_from(study._storage)
+    served.set_panels((study._study_id, study.study_name), Panels({}, "A note."))
+    (shown,) = served.get_all_studies()
+    assert "A note." in shown.system_attrs["dashboard:note_str:0"]
 
 
 @pytest.mark.parametrize("pruner", [PerformancePredictionPruner(), FastHyperbandPruner(1, 20)])

@@ -271,6 +271,44 @@ def test_the_exit_codes_of_each_command(command, arguments, sqlite_url, tmp_path
     assert {*codes, ended.value.code} <= documented(command)
 
 
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [
+        ("return 0.0", 0),
+        ("raise RuntimeError", 3),
+        ("raise RuntimeError('CUDA error: an illegal memory access')", 4),
+        ("os.kill(os.getpid(), signal.SIGINT)", 130),
+        ("os.kill(os.getpid(), signal.SIGTERM)", 143),
+    ],
+)
+def test_the_exit_codes_of_a_worker(end, code, tmp_path):
+    objective = f"import os, signal, time\ndef objective(trial):\n    {end}\n    time.sleep(20)\n"
+    (tmp_path / "train.py").write_text(objective)
+    arguments = [f"{tmp_path / 'train.py'}:objective", "--study-name", "x", "--n-trials", "1"]
+    storage = str(tmp_path / "x.journal")
+    optuna.create_study(storage=JournalStorage(JournalFileBackend(storage)), study_name="x")
+    done = subprocess.run([COMMAND, "worker", *arguments, "--storage", storage])
+    assert done.returncode == code
+    assert code in documented("worker")
+
+
+@pytest.mark.parametrize("command", ["replay", "curves", "advise", "explain", "report"])
+def test_an_interrupted_command_ends_with_130(command, sqlite_url, tmp_path, monkeypatch):
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(optuna, "get_all_study_names", interrupt)
+    monkeypatch.setattr(_cli, "load_curves", interrupt)
+    if command == "curves":
+        write_curves(tmp_path / "set")
+    given = {"curves": [str(tmp_path / "set")], "explain": ["3"], "report": ["-o", "page.html"]}
+    arguments = [command, *given.get(command, [])]
+    if command != "curves":
+        arguments += ["--storage", sqlite_url]
+    assert _cli.main(arguments) == 130
+    assert 130 in documented(command)
+
+
 def test_an_unknown_option_is_answered_with_the_nearest_one(capsys):
     with pytest.raises(SystemExit, match="2"):
         _cli.main(["replay", "--n-worker", "3", "--xyzzy=topsecret"])

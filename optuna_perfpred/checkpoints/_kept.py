@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from numbers import Real
 import re
 from typing import Any
 from typing import cast
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
+from optuna_perfpred._attributes import read_number
 from optuna_perfpred.history import stopped_before
 from optuna_perfpred.pruners._assessment import PREDICTED_VALUE
 from optuna_perfpred.pruners._retries import retried_numbers
@@ -134,8 +134,8 @@ def _promise(trial: FrozenTrial, direction: StudyDirection) -> tuple[float, int,
     """Give what orders stopped trials: the forecast that the pruner left, or the last value."""
     last_step = trial.last_step
     last_value = math.nan if last_step is None else trial.intermediate_values[last_step]
-    for value in (trial.user_attrs.get(PREDICTED_VALUE), last_value):
-        if isinstance(value, Real) and math.isfinite(value):
+    for value in (read_number(trial.user_attrs, PREDICTED_VALUE), last_value):
+        if value is not None and math.isfinite(value):
             sign = -1.0 if direction == StudyDirection.MINIMIZE else 1.0
-            return sign * float(value), last_step or 0, trial.number
+            return sign * value, last_step or 0, trial.number
     return -math.inf, last_step or 0, trial.number

@@ -25,6 +25,7 @@ from optuna.storages._cached_storage import _CachedStorage
 from optuna.storages._rdb.models import TrialModel
 import sqlalchemy
 
+from optuna_perfpred._attributes import read_step
 from optuna_perfpred._redact import Redactor
 from optuna_perfpred._storages import open_storage
 from optuna_perfpred.dashboard._panels import import_optuna_dashboard
@@ -321,11 +322,17 @@ def _with_panels(study: FrozenStudy, panels: Panels | None) -> FrozenStudy:
         return study
     notes = import_optuna_dashboard("optuna_dashboard._note")
     plots = import_optuna_dashboard("optuna_dashboard._custom_plot_data")
-    attrs = dict(study.system_attrs)
+    note_prefix, version = notes.note_str_key_prefix(None), notes.note_ver_key(None)
+    attrs = {
+        key: value
+        for key, value in study.system_attrs.items()
+        if isinstance(value, str) or not key.startswith(note_prefix)
+    }
+    # It stays: whoever is writing the note in the browser must be able to save it.
+    attrs[version] = read_step(attrs, version) or 0
     figures = {
         f"{plots.SYSTEM_ATTR_PLOT_DATA}{id_}:": figure for id_, figure in panels.figures.items()
     }
-    note_prefix = notes.note_str_key_prefix(None)
     body = with_section(notes.get_note_from_system_attrs(attrs, None)["body"], panels.note)
     attrs = {
         key: value
@@ -334,8 +341,6 @@ def _with_panels(study: FrozenStudy, panels: Panels | None) -> FrozenStudy:
         if not key.startswith((note_prefix, *figures))
     }
     attrs |= {f"{prefix}0": figure for prefix, figure in figures.items()}
-    # Its version stays: whoever is writing the note in the browser must be able to save it.
-    attrs.setdefault(notes.note_ver_key(None), 0)
     attrs[f"{note_prefix}0"] = body
     shown = copy.copy(study)
     shown.system_attrs = attrs

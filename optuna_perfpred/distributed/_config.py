@@ -57,26 +57,10 @@ def read_config(file: str | Path | None) -> dict[str, Any]:
     if file is None:
         return {}
     config = _read_toml(Path(file))
-    if unknown := sorted(config.keys() - set(_KEYS)):
-        raise ValueError(f"{str(file)!r} may hold {', '.join(_KEYS)}, but holds {unknown}.")
-    direction = config.get("direction", _DIRECTIONS[0])
-    if direction not in _DIRECTIONS:
-        raise ValueError(f"`direction` must be one of {_DIRECTIONS}, but got {direction!r}.")
-    for key in ("sampler", "pruner"):
-        table = config.get(key, {"class": None})
-        if not isinstance(table, dict) or "class" not in table:
-            raise ValueError(f"`{key}` must be a table with a class, but got {table!r}.")
-    if "seed" in config.get("sampler", {}):
-        _logger.warning(
-            "Workers whose samplers have the same seed draw the same first trials: "
-            "give a sampler no seed where several workers run."
-        )
-    for key, base in (("sampler", BaseSampler), ("pruner", BasePruner)):
-        if key in config:
-            config[key] = _make(key, config[key])
-            if not isinstance(config[key], base):
-                raise ValueError(f"`{key}` must be a {key}, but {config[key]!r} is none.")
-    return config
+    try:
+        return _make_all(config)
+    except ValueError as error:
+        raise ValueError(f"{str(file)!r}: {error}") from error
 
 
 def create_configured_study(
@@ -145,6 +129,29 @@ def _read_toml(file: Path) -> dict[str, Any]:
         return tomllib.loads(text)
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ValueError(f"{str(file)!r} is no TOML file: {error}") from None
+
+
+def _make_all(config: dict[str, Any]) -> dict[str, Any]:
+    if unknown := sorted(config.keys() - set(_KEYS)):
+        raise ValueError(f"it may hold {', '.join(_KEYS)}, but holds {unknown}.")
+    direction = config.get("direction", _DIRECTIONS[0])
+    if direction not in _DIRECTIONS:
+        raise ValueError(f"`direction` must be one of {_DIRECTIONS}, but got {direction!r}.")
+    for key in ("sampler", "pruner"):
+        table = config.get(key, {"class": None})
+        if not isinstance(table, dict) or "class" not in table:
+            raise ValueError(f"`{key}` must be a table with a class, but got {table!r}.")
+    if "seed" in config.get("sampler", {}):
+        _logger.warning(
+            "Workers whose samplers have the same seed draw the same first trials: "
+            "give a sampler no seed where several workers run."
+        )
+    for key, base in (("sampler", BaseSampler), ("pruner", BasePruner)):
+        if key in config:
+            config[key] = _make(key, config[key])
+            if not isinstance(config[key], base):
+                raise ValueError(f"`{key}` must be a {key}, but {config[key]!r} is none.")
+    return config
 
 
 def _make(key: str, value: Any) -> Any:

@@ -10,6 +10,7 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from scipy import special
 
+from optuna_perfpred._attributes import read_step
 from optuna_perfpred._attributes import read_text
 from optuna_perfpred.explanation._contributions import Background
 from optuna_perfpred.explanation._contributions import find_contributions
@@ -208,7 +209,7 @@ def _pruner(
         return given
     if isinstance(study.pruner, ours):
         return study.pruner
-    was_cut = trial.system_attrs.get(CUT) is not None
+    was_cut = read_step(trial.system_attrs, CUT) is not None
     return FastHyperbandPruner() if was_cut else PerformancePredictionPruner()
 
 
@@ -230,8 +231,12 @@ def _steps(
         steps = [step for step in steps if step > repeats_until]
     if trial.state != TrialState.COMPLETE or not steps:
         return steps[-1:]
-    if isinstance(pruner, PerformancePredictionPruner):
-        steps = [step for step in steps if pruner._is_due(_as_of(trial, step))]
+    then = _as_of(trial, steps[0] - 1)
+    reports, steps = trial.intermediate_values, []
+    for step in sorted(reports.keys() - then.intermediate_values.keys()):
+        then.intermediate_values[step] = reports[step]
+        if pruner._is_due(then):
+            steps.append(step)
     if len(steps) > n_max:
         # In between: the last one is the end, of which nothing is left to foresee.
         steps = [steps[int(len(steps) * (i + 1) / (n_max + 1))] for i in range(n_max)]

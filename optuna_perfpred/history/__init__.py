@@ -25,5 +25,7 @@ from optuna_perfpred.history._records import LAYER_PARAMETER as LAYER_PARAMETER
 from optuna_perfpred.history._records import read_configuration as read_configuration
 from optuna_perfpred.history._records import read_curve as read_curve
 from optuna_perfpred.history._records import read_record as read_record
+from optuna_perfpred.history._thinning import is_due as is_due
+from optuna_perfpred.history._thinning import last_step as last_step
 from optuna_perfpred.history._training_set import ConfigurationEncoder as ConfigurationEncoder
 from optuna_perfpred.history._training_set import TrainingSet as TrainingSet

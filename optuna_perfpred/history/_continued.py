@@ -49,8 +49,8 @@ def continued_number(trial: FrozenTrial | Trial) -> int | None:
         The number, or :obj:`None`. Anybody may have written it: whether there is such a trial, and
         whether it was stopped, is not looked at.
     """
-    number = trial.user_attrs.get(CONTINUES)
-    return number if type(number) is int and 0 <= number < trial.number else None
+    number = read_step(trial.user_attrs, CONTINUES)
+    return number if number is not None and number < trial.number else None
 
 
 def stopped_trial(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:

@@ -191,6 +191,9 @@ class FinishedTrialsReader:
             All trials of the study, in any state, as they were last read.
         running:
             Those of them that run.
+        ended:
+            Those of them that have ended, in any state, in the order in which this was learned.
+            It only grows: what has been seen of it need not be looked at again.
     """
 
     def __init__(
@@ -200,6 +203,7 @@ class FinishedTrialsReader:
         self._clock = clock
         self.trials: Sequence[FrozenTrial] = ()
         self.running: Sequence[FrozenTrial] = ()
+        self.ended: list[FrozenTrial] = []
         self._lock = threading.Lock()
         self._asked: dict[Identity, None] = {}
         self._n_reading = 0
@@ -259,6 +263,7 @@ class FinishedTrialsReader:
         new = self._unread.newly_finished(trials)
         self.running = self._unread.running(trials)
         if new:
+            self.ended.extend(new)
             completed = [trial for trial in new if trial.state == TrialState.COMPLETE]
             pruned = [trial for trial in new if trial.state == TrialState.PRUNED]
             self._finished = FinishedTrials.of(
@@ -268,6 +273,7 @@ class FinishedTrialsReader:
 
     def _forget(self) -> None:
         self._unread = _Unread()
+        self.ended = []
         self._completed = StudyHistory(self._feature_attrs)
         self._pruned = StudyHistory(self._feature_attrs)
         self._finished = FinishedTrials()

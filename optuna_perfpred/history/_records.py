@@ -4,7 +4,6 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 import math
-import operator
 import re
 from typing import Any
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from optuna_perfpred.history._continued import continued_number
+from optuna_perfpred.history._thinning import thin
 
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ class CurveRecord:
         configuration:
             The trial's parameters and feature attributes.
         steps:
-            The steps at which it reported, ascending. Shape: ``(n_reports,)``.
+            The steps at which it reported, ascending, thinned if there are more than 200. Shape:
+            ``(n_reports,)``.
         values:
             The reported values in the same order; NaN and infinities are kept.
         value:
@@ -94,7 +95,7 @@ class CurveRecord:
         return len(self.steps) > 0 and bool(self.steps[-1] >= stopped.steps[-1])
 
 
-_latest: deque[tuple[list[Any], Configuration]] = deque(maxlen=_N_LATEST)
+_latest: deque[tuple[tuple[Any, ...], Configuration]] = deque(maxlen=_N_LATEST)
 
 
 def identify(trial: FrozenTrial | Trial) -> Identity:
@@ -148,13 +149,16 @@ def read_curve(trial: FrozenTrial) -> tuple[npt.NDArray[np.int64], npt.NDArray[n
             A trial in any state.
 
     Returns:
-        The steps, ascending, and the values reported at them. Both of shape ``(n_reports,)``.
+        The steps, ascending, and the values reported at them. Both of shape ``(n_reports,)``,
+        about 200 at most: more are thinned evenly.
     """
     reports = trial.intermediate_values
     steps = np.fromiter(reports.keys(), dtype=np.int64, count=len(reports))
     values = np.fromiter(reports.values(), dtype=np.float64, count=len(reports))
-    order = np.argsort(steps, kind="stable")
-    return steps[order], values[order]
+    if np.any(steps[1:] < steps[:-1]):
+        order = np.argsort(steps)
+        steps, values = steps[order], values[order]
+    return thin(steps, values)
 
 
 def read_configuration(trial: FrozenTrial, feature_attrs: Sequence[str] = ()) -> Configuration:
@@ -178,21 +182,21 @@ def read_configuration(trial: FrozenTrial, feature_attrs: Sequence[str] = ()) ->
     Returns:
         The value of each feature by its name. Values are finite numbers or strings.
     """
+    # A trial asks at each of its steps, and may have thousands of parameters. Who it is comes
+    # first, as values of other types may be equal.
     attrs = (*feature_attrs, *_ARCHITECTURE_ATTRS)
-    # A trial asks at each of its steps, and may have thousands of parameters. What tells is that
-    # the objects are the same, as values of other types may be equal.
-    key = [
-        *trial.params.values(),
-        *trial.distributions.values(),
-        *trial.params,
-        *map(trial.user_attrs.get, attrs),
-        *attrs,
-    ]
+    key = (
+        identify(trial),
+        trial.params,
+        [getattr(distribution, "log", None) for distribution in trial.distributions.values()],
+        attrs,
+        [(type(attr), attr) for attr in map(trial.user_attrs.get, attrs)],
+    )
     for known, configuration in tuple(_latest):
-        if len(known) == len(key) and all(map(operator.is_, known, key)):
+        if known == key:
             return configuration
     configuration = _read_configuration(trial, feature_attrs)
-    _latest.append((key, configuration))
+    _latest.append(((key[0], dict(trial.params), *key[2:]), configuration))
     return configuration
 
 

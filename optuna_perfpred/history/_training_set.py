@@ -43,15 +43,15 @@ class ConfigurationEncoder:
         self._incomplete = np.empty(0, dtype=np.intp)
         self._is_number = np.empty(0, dtype=bool)
 
-    def fit(self, configurations: Sequence[Configuration]) -> ConfigurationEncoder:
-        """Learn the columns.
+    def fit_transform(self, configurations: Sequence[Configuration]) -> npt.NDArray[np.float64]:
+        """Learn the columns, and encode what they are learned from.
 
         Args:
             configurations:
                 Configurations as given by :func:`~optuna_perfpred.history.read_configuration`.
 
         Returns:
-            The encoder itself.
+            As :meth:`transform`.
         """
         values: dict[str, list[float]] = {}
         choices = set()
@@ -73,7 +73,7 @@ class ConfigurationEncoder:
         matrix = self._fill(configurations)
         self._incomplete = np.flatnonzero(np.isnan(matrix).any(axis=0))
         self._means = np.nanmean(matrix, axis=0) if self._columns else None
-        return self
+        return self._without_gaps(matrix)
 
     def transform(self, configurations: Sequence[Configuration]) -> npt.NDArray[np.float64]:
         """Encode configurations.
@@ -83,11 +83,13 @@ class ConfigurationEncoder:
                 ``n`` configurations.
 
         Returns:
-            A finite matrix of shape ``(n, d)``; ``d`` is 0 if no feature was seen by :meth:`fit`.
+            A finite matrix of shape ``(n, d)``; ``d`` is 0 if there were no features.
         """
+        return self._without_gaps(self._fill(configurations))
+
+    def _without_gaps(self, matrix: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         if self._means is None:
-            return np.empty((len(configurations), 0))
-        matrix = self._fill(configurations)
+            return np.empty((len(matrix), 0))
         absent = np.isnan(matrix)
         return np.hstack([np.where(absent, self._means, matrix), absent[:, self._incomplete]])
 
@@ -150,9 +152,9 @@ class TrainingSet:
         self, records: Sequence[CurveRecord], *, sign: float, horizon: int | None = None
     ) -> None:
         self._sign = sign
-        self.encoder = ConfigurationEncoder().fit([r.configuration for r in records])
+        self.encoder = ConfigurationEncoder()
         self._encoded: dict[int, tuple[Configuration, npt.NDArray[np.float64]]] = {}
-        self.configurations = self.encoder.transform([r.configuration for r in records])
+        self.configurations = self.encoder.fit_transform([r.configuration for r in records])
         self.steps = _common_steps(records, horizon)
         reported = [r.values for r in records]
         self._bounds = _finite_bounds(sign * np.concatenate(reported)) if reported else (0.0, 0.0)

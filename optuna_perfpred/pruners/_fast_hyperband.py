@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import partial
 import logging
 import threading
 from typing import TYPE_CHECKING
@@ -8,13 +10,17 @@ from optuna.pruners import HyperbandPruner
 from optuna.study import StudyDirection
 
 from optuna_perfpred._arguments import check_at_least
-from optuna_perfpred._attributes import read_number
 from optuna_perfpred._attributes import read_step
+from optuna_perfpred.history import identify
+from optuna_perfpred.history import is_due
+from optuna_perfpred.history import last_step
+from optuna_perfpred.history import PerStudy
 from optuna_perfpred.predictors import CurvePredictor
+from optuna_perfpred.pruners._brackets import Brackets
+from optuna_perfpred.pruners._brackets import Competition
 from optuna_perfpred.pruners._forecasting_pruner import ForecastingPruner
 from optuna_perfpred.pruners._recorded_decision import void_decision
 from optuna_perfpred.pruners._retries import halve
-from optuna_perfpred.pruners._retries import retried_numbers
 from optuna_perfpred.pruners._retries import with_original_number
 from optuna_perfpred.pruners._rungs import find_rung
 from optuna_perfpred.pruners._rungs import horizons
@@ -29,6 +35,7 @@ if TYPE_CHECKING:
 
     from optuna_perfpred.forecasts import StoppingRule
     from optuna_perfpred.history import FinishedTrials
+    from optuna_perfpred.history import Identity
     from optuna_perfpred.pruners._assessment import Assessment
     from optuna_perfpred.pruners._rungs import Rung
 
@@ -36,6 +43,8 @@ if TYPE_CHECKING:
 # A system attribute of a trial that was cut. Upstream takes the result of a rung, which such a
 # trial has too, for a promotion if the trial goes on nevertheless.
 CUT = "perfpred:cut"
+# Trials are forgotten after this many others have asked; one that asks again is looked up.
+_N_REMEMBERED = 1000
 
 _logger = logging.getLogger(__name__)
 
@@ -44,8 +53,9 @@ class FastHyperbandPruner(ForecastingPruner, HyperbandPruner):
     """Hyperband that stops a trial as soon as it will hardly be promoted from its rung.
 
     Between two rungs :class:`~optuna.pruners.HyperbandPruner` trains every trial to the next one.
-    This one forecasts, at each step, the value that the trial will have there, and cuts it if it
-    will hardly be among the best that this rung promotes, or hardly become the best of all
+    This one forecasts, at each step (after 200 steps, at most a hundredth of them later), the
+    value that the trial will have there, and cuts it if it will hardly be among the best that
+    this rung promotes, or hardly become the best of all
     brackets. This is f-Hyperband of Baker et al., "Accelerating Neural Architecture Search using
     Performance Prediction", `arXiv:1705.10823 <https://arxiv.org/abs/1705.10823>`__, section 5,
     with the pseudo-code of its first author's thesis (MIT, chapter 4). Brackets, rungs and
@@ -186,10 +196,40 @@ class FastHyperbandPruner(ForecastingPruner, HyperbandPruner):
         self._set_forecast(predictor, confidence, offset, feature_attrs, warm_start)
 
     def _prune(self, study: Study, trial: FrozenTrial) -> bool:
-        # Hyperband decides at the end of a rung, the forecast before it.
-        if self._was_cut(study, trial) or self._halve(study, trial):
+        whole_study: Study = getattr(study, "_study", study)
+        asked = self._asked.of(whole_study)
+        known = asked.get(identify(trial))
+        if known is None:
+            known = asked[identify(trial)] = _Asked(self._was_cut(study, trial))
+            while len(asked) > _N_REMEMBERED:
+                asked.pop(next(iter(asked)), None)
+        if known.was_cut:
             return True
-        return self._cut(getattr(study, "_study", study), trial)
+        self._try_initialization(study)
+        if len(self._pruners) == 0 or len(trial.intermediate_values) == 0:
+            return False
+        if known.bracket is None:
+            known.bracket = self._get_bracket_id(study, trial)
+        step = last_step(trial.intermediate_values)
+        rung = find_rung(known.bracket, step, **self._resources())
+        if rung.number > known.n_passed:
+
+            def read_others() -> list[FrozenTrial]:
+                self._finished.of(whole_study).read_now(whole_study)
+                competition = self._competition(whole_study)
+                return self._brackets.of(whole_study).others(rung.bracket, trial, competition)
+
+            if halve(self._pruners[rung.bracket], study, trial, read_others):
+                return True
+            known.n_passed = rung.number
+        # Hyperband decides at the end of a rung, the forecast before it.
+        if self._is_due(trial):
+            self._cut(whole_study, trial, rung, known)
+        return known.was_cut
+
+    @staticmethod
+    def _is_due(trial: FrozenTrial) -> bool:
+        return is_due(trial.intermediate_values)
 
     def _was_cut(self, study: Study, trial: FrozenTrial) -> bool:
         cut_at = read_step(trial.system_attrs, CUT)
@@ -202,36 +242,35 @@ class FastHyperbandPruner(ForecastingPruner, HyperbandPruner):
         void_decision(study, trial)
         return False
 
-    def _halve(self, study: Study, trial: FrozenTrial) -> bool:
-        self._try_initialization(study)
-        if len(self._pruners) == 0 or trial.last_step is None:
-            return False
-        bracket = self._get_bracket_id(study, trial)
-        return halve(self._pruners[bracket], self._create_bracket_study(study, bracket), trial)
-
-    def _cut(self, study: Study, trial: FrozenTrial) -> bool:
-        if len(self._pruners) == 0 or trial.last_step is None:
-            return False
-        reader = self._finished.of(study)
-        finished = reader.read(study, trial)
-        assessment = self._assess_by(
-            self._forecasters.of(study), study, trial, finished, reader.trials
+    def _cut(self, study: Study, trial: FrozenTrial, rung: Rung, known: _Asked) -> None:
+        _logger.debug(
+            "Trial %d is in bracket %d, rung %d, which ends at %s",
+            trial.number,
+            rung.bracket,
+            rung.number,
+            "the end of the training" if rung.horizon is None else f"step {rung.horizon}",
         )
+        finished = self._finished.of(study).read(study, trial)
+        results = self._brackets.of(study).results(rung, trial, self._competition(study))
+        assessment = self._forecasters.of(study).assess(finished, trial, rung, results)
         if assessment is None or not assessment.is_hopeless:
-            return False
+            return
+        known.was_cut = True
         _logger.info("Trial %d: %s", trial.number, assessment.reason)
         storage = study._storage
         storage.set_trial_system_attr(trial._trial_id, CUT, assessment.step)
         for key, value in assessment.attributes().items():
             storage.set_trial_user_attr(trial._trial_id, key, value)
         if assessment.horizon is not None:
-            rung = self._rung(study, trial, assessment.step)
             # The value at the rung's end counts as the trial's result, but not for more than the
             # one that it was not to reach.
             worse = min if study.direction == StudyDirection.MAXIMIZE else max
             result = worse(assessment.predicted_value, assessment.reference)
             storage.set_trial_system_attr(trial._trial_id, rung.key, result)
-        return True
+
+    def _competition(self, study: Study) -> Competition:
+        reader = self._finished.of(study)
+        return Competition(reader.ended, reader.running, partial(self._get_bracket_id, study))
 
     def _assess_by(
         self,
@@ -245,30 +284,12 @@ class FastHyperbandPruner(ForecastingPruner, HyperbandPruner):
         if len(self._pruners) == 0 or trial.last_step is None:
             return None
         rung = self._rung(study, trial, trial.last_step)
-        return forecaster.assess(finished, trial, rung, self._results(study, trial, trials, rung))
+        competition = Competition((), trials, partial(self._get_bracket_id, study))
+        results = Brackets().results(rung, trial, competition)
+        return forecaster.assess(finished, trial, rung, results)
 
     def _rung(self, study: Study, trial: FrozenTrial, step: int) -> Rung:
-        rung = find_rung(self._get_bracket_id(study, trial), step, **self._resources())
-        _logger.debug(
-            "Trial %d is in bracket %d, rung %d, which ends at %s",
-            trial.number,
-            rung.bracket,
-            rung.number,
-            "the end of the training" if rung.horizon is None else f"step {rung.horizon}",
-        )
-        return rung
-
-    def _results(
-        self, study: Study, trial: FrozenTrial, trials: Sequence[FrozenTrial], rung: Rung
-    ) -> list[float]:
-        left_out = retried_numbers(trials) | {trial.number}
-        return [
-            result
-            for other in trials
-            if (result := read_number(other.system_attrs, rung.key)) is not None
-            and other.number not in left_out
-            and self._get_bracket_id(study, other) == rung.bracket
-        ]
+        return find_rung(self._get_bracket_id(study, trial), step, **self._resources())
 
     def _get_bracket_id(self, study: Study, trial: FrozenTrial) -> int:
         # A retried trial goes on in the bracket of the one that died.
@@ -316,3 +337,14 @@ class FastHyperbandPruner(ForecastingPruner, HyperbandPruner):
 
     def _begin(self) -> None:
         self._lock = threading.Lock()
+        self._brackets = PerStudy(lambda _: Brackets())
+        self._asked: PerStudy[dict[Identity, _Asked]] = PerStudy(lambda _: {})
+
+
+@dataclass
+class _Asked:
+    """What is known of a running trial: its system attributes are in the storage, not in it."""
+
+    was_cut: bool
+    bracket: int | None = None
+    n_passed: int = 0

@@ -8,13 +8,14 @@ import zlib
 
 import numpy as np
 from optuna.pruners import BasePruner
-from optuna.pruners._percentile import _is_first_in_interval_step
 
 from optuna_perfpred._arguments import check_at_least
 from optuna_perfpred.forecasts import StoppingRule
 from optuna_perfpred.history import CHECKPOINT
 from optuna_perfpred.history import continued_number
 from optuna_perfpred.history import identify
+from optuna_perfpred.history import is_due
+from optuna_perfpred.history import last_step
 from optuna_perfpred.history import PerStudy
 from optuna_perfpred.history import stopped_trial
 from optuna_perfpred.predictors import CurvePredictor
@@ -143,7 +144,8 @@ class PerformancePredictionPruner(ForecastingPruner):
         interval_steps:
             Interval in number of steps between the pruning checks, offset by the warm-up steps.
             If no value has been reported at the time of a check, the check is postponed until a
-            value is reported.
+            value is reported. After 200 intervals it grows, to at most a hundredth of the steps
+            so far, so that the checks of a training of many short steps take little of it.
         confidence:
             Between 0 and 1; the larger, the more careful. With a stopping rule, a trial is pruned
             if the next best value will come from new trials rather than from it with at least this
@@ -321,13 +323,9 @@ class PerformancePredictionPruner(ForecastingPruner):
         return False
 
     def _is_due(self, trial: FrozenTrial) -> bool:
-        step = trial.last_step
-        if step is None or step < self._n_warmup_steps:
-            return False
-        if self._horizon is not None and step >= self._horizon:
-            return False
-        return self._interval_steps == 1 or _is_first_in_interval_step(
-            step, trial.intermediate_values.keys(), self._n_warmup_steps, self._interval_steps
+        reports = trial.intermediate_values
+        return is_due(reports, self._n_warmup_steps, self._interval_steps) and (
+            self._horizon is None or last_step(reports) < self._horizon
         )
 
     def _assess(self, study: Study, trial: FrozenTrial) -> Assessment | None:

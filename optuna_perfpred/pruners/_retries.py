@@ -17,6 +17,7 @@ from optuna_perfpred._attributes import read_step
 
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from collections.abc import Iterable
 
     from optuna.pruners import SuccessiveHalvingPruner
@@ -46,7 +47,12 @@ def retried_numbers(trials: Iterable[FrozenTrial]) -> set[int]:
     return {n for trial in trials for n in read_numbers(trial.system_attrs, "retry_history")}
 
 
-def halve(halving: SuccessiveHalvingPruner, bracket: Study, trial: FrozenTrial) -> bool:
+def halve(
+    halving: SuccessiveHalvingPruner,
+    study: Study,
+    trial: FrozenTrial,
+    get_others: Callable[[], list[FrozenTrial]],
+) -> bool:
     """Judge a trial by successive halving, as if no trial had ever been retried.
 
     Optuna counts a result of a rung again for each retry, and takes the results that a retried
@@ -55,17 +61,19 @@ def halve(halving: SuccessiveHalvingPruner, bracket: Study, trial: FrozenTrial) 
     Args:
         halving:
             The pruner.
-        bracket:
-            The study, with the trials that compete.
+        study:
+            The study.
         trial:
             The trial.
+        get_others:
+            Gives the trials that compete with it.
 
     Returns:
         Whether to prune it.
     """
     if "retry_history" in trial.system_attrs:
         trial = _with_own_results(halving, trial)
-    return halving.prune(cast("Study", _Competition(bracket, trial)), trial)
+    return halving.prune(cast("Study", _Competition(study, get_others)), trial)
 
 
 def _with_own_results(halving: SuccessiveHalvingPruner, trial: FrozenTrial) -> FrozenTrial:
@@ -97,15 +105,12 @@ def _has_passed(
 
 
 class _Competition:
-    """The part of a study that successive halving uses, with each other trial in it once."""
+    """The part of a study that successive halving uses."""
 
-    def __init__(self, study: Study, trial: FrozenTrial) -> None:
-        self._study = study
-        self._number = trial.number
+    def __init__(self, study: Study, get_others: Callable[[], list[FrozenTrial]]) -> None:
+        self._get_others = get_others
         self._storage = study._storage
         self.direction = study.direction
 
-    def get_trials(self, deepcopy: bool = True) -> list[FrozenTrial]:
-        trials = self._study.get_trials(deepcopy=deepcopy)
-        left_out = retried_numbers(trials) | {self._number}
-        return [trial for trial in trials if trial.number not in left_out]
+    def get_trials(self, deepcopy: bool) -> list[FrozenTrial]:
+        return self._get_others()

@@ -3,17 +3,20 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 import heapq
+import operator
 import threading
+from typing import NamedTuple
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from optuna_perfpred.history import FinishedTrials
 
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from optuna_perfpred.history import CurveRecord
-    from optuna_perfpred.history import FinishedTrials
 
 
 class RungHistory:
@@ -46,18 +49,24 @@ class RungHistory:
         """
         with self._lock:
             known = self._cut.get(horizon)
-        # A history returns the same tuples until something is new.
-        if known is None or not known.is_of(finished):
-            earlier = self._earlier
-            completed = (*earlier.completed, *finished.completed)
-            end = max((int(r.steps[-1]) for r in completed if len(r.steps)), default=0)
-            known = _Cut(
-                finished,
-                Reached(_cut_all(earlier, horizon, end), _cut_all(finished, horizon, end)),
-            )
+        # A reader returns the same object until something is new.
+        if known is None or known.finished is not finished:
+            known = _Cut(finished, self._reached(finished, horizon, known))
             with self._lock:
                 self._cut[horizon] = known
         return known.reached
+
+    def _reached(
+        self, finished: FinishedTrials, horizon: int | None, known: _Cut | None
+    ) -> Reached:
+        if horizon is None:
+            completed = (*self._earlier.completed, *finished.completed)
+            end = max((int(r.steps[-1]) for r in completed if len(r.steps)), default=0)
+            return Reached(_ended(self._earlier, end), _ended(finished, end))
+        new = None if known is None else _ended_since(known.finished, finished)
+        if known is None or new is None:
+            return Reached(_cut_at(self._earlier, horizon), _cut_at(finished, horizon))
+        return Reached(known.reached.earlier, known.reached.own + _cut_at(new, horizon))
 
 
 @dataclass(frozen=True)
@@ -75,24 +84,30 @@ class Reached:
     own: tuple[CurveRecord, ...]
 
 
-@dataclass(frozen=True)
-class _Cut:
+class _Cut(NamedTuple):
     finished: FinishedTrials
     reached: Reached
 
-    def is_of(self, finished: FinishedTrials) -> bool:
-        return (
-            self.finished.completed is finished.completed
-            and self.finished.pruned is finished.pruned
-        )
+
+def _ended_since(known: FinishedTrials, finished: FinishedTrials) -> FinishedTrials | None:
+    """Give the trials that have ended since, if these are all that is new, and the last ones."""
+    n, m = len(known.completed), len(known.pruned)
+    first = FinishedTrials(finished.completed[:n], finished.pruned[:m])
+    new = FinishedTrials(finished.completed[n:], finished.pruned[m:])
+    if len(first) < len(known) or not all(map(operator.is_, known, first)):
+        return None
+    ends = [_order(r) for r in (*known.latest(1), *new.earliest(1))]
+    return new if ends == sorted(ends) else None
 
 
-def _cut_all(trials: FinishedTrials, horizon: int | None, end: int) -> tuple[CurveRecord, ...]:
-    if horizon is None:
-        # A trial that was pruned at its very end has a known value there, too.
-        at_end = (r for r in trials.pruned if len(r.steps) and r.steps[-1] >= end)
-        ended = heapq.merge(trials.completed, at_end, key=_order)
-        return tuple(r for r in ended if len(r.steps) and not np.isnan(r.value))
+def _ended(trials: FinishedTrials, end: int) -> tuple[CurveRecord, ...]:
+    # A trial that was pruned at its very end has a known value there, too.
+    at_end = (r for r in trials.pruned if len(r.steps) and r.steps[-1] >= end)
+    ended = heapq.merge(trials.completed, at_end, key=_order)
+    return tuple(r for r in ended if len(r.steps) and not np.isnan(r.value))
+
+
+def _cut_at(trials: FinishedTrials, horizon: int) -> tuple[CurveRecord, ...]:
     cuts = (_cut(r, horizon) for r in heapq.merge(trials.completed, trials.pruned, key=_order))
     return tuple(r for r in cuts if r is not None)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import math
 from typing import NamedTuple
 from typing import TYPE_CHECKING
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
 
     from optuna.trial import FrozenTrial
 
+    from optuna_perfpred._arrays import Floats
     from optuna_perfpred.forecasts import StudySettings
     from optuna_perfpred.history import CurveRecord
     from optuna_perfpred.history import FinishedTrials
@@ -146,7 +146,7 @@ class RungForecaster:
         self._reduction_factor = reduction_factor
         self._earlier = EarlierStudies(settings)
         self._history = RungHistory(settings.earlier)
-        self._learned: Fits[Hashable, Learned | None] = Fits(_N_KEPT)
+        self._learned: Fits[Hashable, tuple[Learned | None, int]] = Fits(_N_KEPT)
         self._fitted: Fits[Hashable, FittedPredictor | None] = Fits(_N_KEPT)
         self._of_all: RuleForecaster | None = None
         if isinstance(predictor, StoppingRule):
@@ -156,7 +156,7 @@ class RungForecaster:
             )
 
     def assess(
-        self, finished: FinishedTrials, trial: FrozenTrial, rung: Rung, results: Sequence[float]
+        self, finished: FinishedTrials, trial: FrozenTrial, rung: Rung, results: Floats
     ) -> Assessment | None:
         """Assess a running trial.
 
@@ -168,7 +168,7 @@ class RungForecaster:
             rung:
                 Its rung.
             results:
-                The results of the other trials in the rung.
+                The results of the other trials in the rung. Shape: ``(n,)``.
 
         Returns:
             That it will hardly be promoted from its rung, if so, or else how it compares with the
@@ -184,20 +184,20 @@ class RungForecaster:
         return in_rung if in_rung is not None and in_rung.is_hopeless else of_all
 
     def _assess_in_rung(
-        self, finished: FinishedTrials, trial: FrozenTrial, rung: Rung, results: Sequence[float]
+        self, finished: FinishedTrials, trial: FrozenTrial, rung: Rung, results: Floats
     ) -> Assessment | None:
         settings = self._settings
         of_end = rung.horizon is None
         if of_end:
             # The best one of all, not one in a few.
-            values, rank = [r.value for r in finished.completed if r.feasible], 1
+            values, rank = np.array([r.value for r in finished.completed if r.feasible]), 1
         else:
             # As Optuna would judge it if it were at the horizon now.
-            values = list(results)
+            values = results
             rank = math.ceil(self._keep * max(1, (len(values) + 1) // self._reduction_factor))
         if len(values) < rank:
             return None
-        bar = heapq.nlargest(rank, (settings.sign * value for value in values))[-1]
+        bar = float(np.partition(settings.sign * values, -rank)[-rank])
         if not math.isfinite(bar):
             return None
         curve = Curve.read(trial, settings.feature_attrs)
@@ -274,16 +274,16 @@ class RungForecaster:
     ) -> RuleInputs | None:
         """Find what the rule is told of a trial, or :obj:`None` if there is nothing to tell."""
         sign = self._settings.sign
-        # Trials better than the one to beat would show the rule a study in which it is not best.
-        worse = [r for r in reached if sign * r.value <= to_reach]
-        if not worse:
-            return None
-        learned = self._learned.get(
-            (key, to_reach),
-            lambda: Learned.of(
-                worse[:: -(-len(worse) // _MAX_CURVES)], best_value=to_reach, sign=sign
-            ),
-        )
+
+        def learn() -> tuple[Learned | None, int]:
+            # Better trials would show the rule a study in which the one to beat is not best.
+            worse = [r for r in reached if sign * r.value <= to_reach]
+            thinned = worse[:: -(-len(worse) // _MAX_CURVES) or 1]
+            if not worse:
+                return None, 0
+            return Learned.of(thinned, best_value=to_reach, sign=sign), len(worse)
+
+        learned, n_worse = self._learned.get((key, to_reach), learn)
         if learned is None:
             return None
         known, observed = learned.observe([curve])
@@ -291,7 +291,7 @@ class RungForecaster:
             return None
         # The odds of a new trial in the rung beside those that the rule is told of.
         share = self._keep / self._reduction_factor
-        ratio = share / (1.0 - share) * min(len(worse), _LARGEST_STUDY)
+        ratio = share / (1.0 - share) * min(n_worse, _LARGEST_STUDY)
         return RuleInputs(
             rule=rule,
             learned=learned,

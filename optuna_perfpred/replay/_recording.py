@@ -368,7 +368,7 @@ def _read_rows(file: Path, convert: Callable[[dict[str, str]], T]) -> dict[str, 
     try:
         with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as opened:
             content = opened.read(_MAX_BYTES + 1)
-    except (OSError, EOFError, zlib.error) as error:
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(f"{file} cannot be decompressed: {error}.") from error
     if len(content) > _MAX_BYTES:
         raise ValueError(f"{file} unpacks to more than {_MAX_BYTES:,} bytes.")

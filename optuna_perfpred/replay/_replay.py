@@ -25,6 +25,8 @@ from optuna.trial import TrialState
 from tqdm.auto import tqdm
 
 from optuna_perfpred._arguments import check_at_least
+from optuna_perfpred._attributes import read_number
+from optuna_perfpred._attributes import read_text
 from optuna_perfpred.history import continued_number
 from optuna_perfpred.pruners._assessment import PREDICTED_STD
 from optuna_perfpred.pruners._assessment import PREDICTED_VALUE
@@ -412,10 +414,10 @@ class Simulation:
             best_so_far=None if best == -math.inf else self._recording.sign * best,
             would_be_best=recorded.score > best,
             ended=now,
-            predicted_value=attrs.get(PREDICTED_VALUE),
-            predicted_std=attrs.get(PREDICTED_STD),
-            probability_of_beating_best=attrs.get(PROBABILITY_OF_BEATING_BEST),
-            reason=attrs.get(REASON),
+            predicted_value=read_number(attrs, PREDICTED_VALUE),
+            predicted_std=read_number(attrs, PREDICTED_STD),
+            probability_of_beating_best=read_number(attrs, PROBABILITY_OF_BEATING_BEST),
+            reason=read_text(attrs, REASON) or None,
         )
 
     def _wall_clock_without_pruning(self, trials: Sequence[ReplayedTrial]) -> float:

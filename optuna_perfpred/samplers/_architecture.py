@@ -146,11 +146,6 @@ class ArchitectureSampler(BaseSampler):
             )
         with self._lock:
             prefix = self._observations.read_prefix(trial)
-            if prefix is None:
-                raise ValueError(
-                    f"The sampler searches {self._space!r}, but the trial has layers of another "
-                    f"space: {trial.params}."
-                )
             self._check_choices(trial, prefix, param_name, param_distribution)
             planned = self._plans.of(study).get(trial._trial_id)
             if planned is None or not _agrees(planned[1], prefix, trial.params):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from contextlib import suppress
 import math
 from typing import Any
 from typing import NamedTuple
@@ -8,6 +9,7 @@ from typing import TYPE_CHECKING
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
+from optuna_perfpred.history import continued_number
 from optuna_perfpred.history import LAYER_PARAMETER
 from optuna_perfpred.history import PerStudy
 from optuna_perfpred.samplers._predicted_study import StoppedTrials
@@ -24,9 +26,6 @@ if TYPE_CHECKING:
     from optuna_perfpred.samplers._network_graph import Network
     from optuna_perfpred.samplers._network_graph import NetworkGraph
 
-
-CONTINUES = "perfpred:continues"
-"""User attribute of a trial that continues a stopped one: that one's number."""
 
 # As in PredictedValueSampler: what is foreseen from fewer completed trials misleads.
 _N_STARTUP_OF_PREDICTED = 5
@@ -113,16 +112,26 @@ class ObservationReader:
             )
         return observations
 
-    def read_prefix(self, trial: FrozenTrial) -> Network | None:
-        """The layers that a trial has chosen so far; :obj:`None` if they are of another space."""
-        trajectory = self._graph.space.read_layers(trial.params)
-        if trajectory is None:
-            return None
-        return self._graph.number([layer for _, layer in trajectory])
+    def read_prefix(self, trial: FrozenTrial) -> Network:
+        """Give the layers that a trial has chosen so far.
+
+        Raises:
+            :exc:`ValueError`:
+                If they are not of the space: names the layer and the reason.
+        """
+        space = self._graph.space
+        try:
+            return self._graph.number([layer for _, layer in space.follow(trial.params)])
+        except ValueError as error:
+            raise ValueError(
+                f"The sampler searches {space!r}, of which trial {trial.number} is none: {error}"
+            ) from error
 
     def _split(self, trial: FrozenTrial) -> tuple[Network | None, dict[str, Any], float | None]:
         """Give a trial's layers, if they are a network of the space, and what it has beside."""
-        network = self.read_prefix(trial)
+        network: Network | None = None
+        with suppress(ValueError):
+            network = self.read_prefix(trial)
         if network:
             node = 0
             for layer in network:
@@ -144,13 +153,11 @@ def _continued(trials: Iterable[FrozenTrial]) -> set[int]:
     by_number = {trial.number: trial for trial in trials}
     continued: set[int] = set()
     for trial in by_number.values():
-        number = trial.user_attrs.get(CONTINUES)
-        if type(number) is not int or not 0 <= number < trial.number:
-            continue
-        earlier = by_number.get(number)
+        number = continued_number(trial)
+        earlier = None if number is None else by_number.get(number)
         if earlier is not None and earlier.params == trial.params:
             if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
-                continued.add(number)
+                continued.add(earlier.number)
             elif trial.state == TrialState.RUNNING and earlier.state == TrialState.PRUNED:
                 continued.add(trial.number)
     return continued

@@ -10,6 +10,8 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
+from optuna_perfpred._attributes import read_number
+from optuna_perfpred._attributes import read_step
 from optuna_perfpred.forecasts import Curve
 from optuna_perfpred.forecasts import StoppingRule
 from optuna_perfpred.forecasts import StudyForecast
@@ -209,14 +211,11 @@ class PredictedStudy(Study):
 
 
 def _read_predicted_value(trial: FrozenTrial) -> float | None:
-    value = trial.user_attrs.get(PREDICTED_VALUE)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
     # A retried trial starts with the attributes of the one that died, which may have got further.
-    step = trial.user_attrs.get(STEP)
-    if isinstance(step, int) and (trial.last_step is None or step > trial.last_step):
+    step = read_step(trial.user_attrs, STEP)
+    if step is not None and (trial.last_step is None or step > trial.last_step):
         return None
-    return float(value)
+    return read_number(trial.user_attrs, PREDICTED_VALUE)
 
 
 def _forecast_of(study: Study) -> tuple[StudyForecast, Sequence[str]]:

@@ -12,6 +12,7 @@ from optuna.samplers._lazy_random_state import LazyRandomState
 from optuna.trial import TrialState
 
 from optuna_perfpred._attributes import read_number
+from optuna_perfpred._attributes import read_step
 from optuna_perfpred.history import LAYER_PARAMETER
 from optuna_perfpred.history import PerStudy
 from optuna_perfpred.nas import Architecture
@@ -375,6 +376,7 @@ def _find_known(study: Study, notation: str) -> FrozenTrial | None:
     trained = [
         trial
         for trial in study.get_trials(deepcopy=False, states=states)
-        if trial.user_attrs.get("architecture") == notation and REUSED not in trial.user_attrs
+        if trial.user_attrs.get("architecture") == notation
+        and read_step(trial.user_attrs, REUSED) is None
     ]
     return min(trained, key=lambda trial: trial.state != TrialState.COMPLETE, default=None)

@@ -134,6 +134,7 @@ def test_a_bad_configuration_is_told(text, told, place, config, capsys):
     assert place.run(TELLS, *config(text)) == 1
     captured = capsys.readouterr().err
     assert told in captured
+    assert "/study.toml'" in captured
     assert captured.count("\n") == 1
     assert place.open().get_all_studies() == []
 

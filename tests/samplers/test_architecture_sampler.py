@@ -306,6 +306,14 @@ def test_an_objective_that_suggests_from_another_space_is_told():
         ConvNetSpace((1, 16, 16), 10, max_depth=4).suggest(study.ask())
 
 
+def test_a_layer_that_the_space_does_not_have_is_named():
+    study = new_study(ArchitectureSampler(SPACE, seed=0))
+    trial = study.ask()
+    trial.suggest_categorical("layer_1[mine]", ["Mine(3)"])
+    with pytest.raises(ValueError, match=r"trial 0 is none: .*Mine\(3\)"):
+        trial.suggest_categorical("layer_2[mine]", ["Mine(3)", "SM(10)"])
+
+
 def test_trials_of_another_space_teach_nothing():
     study = new_study(RandomSampler(seed=0))
     run(study, 15, lambda trial: cell_value(CELLS.suggest(trial)))
