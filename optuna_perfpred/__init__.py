@@ -1,4 +1,20 @@
-"""Stop Optuna trials by their predicted final performance, and search architectures."""
+"""Stop Optuna trials by their predicted final performance, and search architectures.
+
+What is not a word of Optuna's or of the field:
+
+===============  ====================================================================================
+stopping rule    A classifier, trained on other studies, that tells a trial's chance of a new best
+relative chance  That chance for each step still to train, as a multiple of a new trial's
+peers            Trials that began together, compared as long as none is complete
+forecaster       What assesses the running trials of a study: by a rule, a predictor or in a rung
+assessment       What a forecaster tells of a trial at one step, and from which inputs
+audited          Of a trial: let finish, though it would be pruned, to measure how often that is wrong
+second chance    A stopped trial goes on as another one, as it is worth more than a new one by now
+record           A finished trial as arrays: its configuration, its curve and its value
+place            Where a choice of an architecture is made: a layer, a block, an edge of a cell
+recording        Finished trials that are run again by ``replay``
+===============  ====================================================================================
+"""
 
 from optuna_perfpred import _interrupt  # noqa: F401  # The first one.
 from optuna_perfpred.checkpoints import Checkpoint

@@ -11,11 +11,11 @@ from typing import NamedTuple
 from typing import TYPE_CHECKING
 
 from optuna_perfpred import visualization
+from optuna_perfpred._arguments import check_single_objective
 from optuna_perfpred._imports import import_extra
 from optuna_perfpred.dashboard._words import as_markdown
 from optuna_perfpred.dashboard._words import tell
 from optuna_perfpred.samplers import QLearningSampler
-from optuna_perfpred.visualization._studies import check_single_objective
 
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def publish_figures(study: Study) -> None:
             If the study has several objectives.
     """
     dashboard = import_optuna_dashboard()
-    check_single_objective(study)
+    check_single_objective(study, "drawn")
     for name, figure in panels(study).items():
         dashboard.save_plotly_graph_object(study, figure, graph_object_id=name)
     text = as_markdown(tell(study))

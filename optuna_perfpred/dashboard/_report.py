@@ -14,6 +14,7 @@ import uuid
 from optuna.trial import TrialState
 
 import optuna_perfpred
+from optuna_perfpred._arguments import check_single_objective
 from optuna_perfpred.dashboard._panels import draw_all
 from optuna_perfpred.dashboard._words import audited_trials
 from optuna_perfpred.dashboard._words import tell
@@ -30,7 +31,6 @@ from optuna_perfpred.visualization._drawing import import_to_plot
 from optuna_perfpred.visualization._savings import duration
 from optuna_perfpred.visualization._savings import percent
 from optuna_perfpred.visualization._studies import best_trial
-from optuna_perfpred.visualization._studies import check_single_objective
 from optuna_perfpred.visualization._studies import metric_label
 
 
@@ -91,7 +91,7 @@ def write_report(
         OSError:
             If the page cannot be written.
     """
-    check_single_objective(study)
+    check_single_objective(study, "drawn")
     # A link stays one.
     path = Path(path) if _is_stream(Path(path)) else Path(path).resolve()
     if path.is_dir():

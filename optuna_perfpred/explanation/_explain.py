@@ -10,6 +10,7 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from scipy import special
 
+from optuna_perfpred._arguments import check_single_objective
 from optuna_perfpred._attributes import read_step
 from optuna_perfpred._attributes import read_text
 from optuna_perfpred.explanation._contributions import Background
@@ -114,11 +115,7 @@ def explain(
             If there is no such trial, the study has several objectives, or ``pruner`` is none
             that can be explained.
     """
-    if len(study.directions) != 1:
-        raise ValueError(
-            f"Only trials of single-objective studies can be explained, but {study.study_name!r} "
-            f"has {len(study.directions)} objectives."
-        )
+    check_single_objective(study, "explained")
     trials = study.get_trials(deepcopy=False)
     trial = _find(study, trials, trial_number)
     used = _pruner(study, trial, pruner)

@@ -8,6 +8,7 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from scipy.stats import binomtest
 
+from optuna_perfpred._arguments import check_single_objective
 from optuna_perfpred.history import gone_on_with
 from optuna_perfpred.history import trained_steps
 from optuna_perfpred.pruners._recorded_decision import read_decision
@@ -139,11 +140,7 @@ def audit_study(study: Study) -> AuditReport:
         ValueError:
             If the study has several objectives.
     """
-    if len(study.directions) != 1:
-        raise ValueError(
-            f"Only single-objective studies can be audited, but {study.study_name!r} has "
-            f"{len(study.directions)} objectives."
-        )
+    check_single_objective(study, "audited")
     trials = study.get_trials(deepcopy=False)
     decisions = {trial.number: read_decision(trial) for trial in trials}
     audited = {

@@ -13,6 +13,7 @@ from optuna.study import Study
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
+from optuna_perfpred._arguments import check_single_objective
 from optuna_perfpred.forecasts import StoppingRule
 from optuna_perfpred.forecasts import StudySettings
 from optuna_perfpred.history import FinishedTrials
@@ -196,11 +197,7 @@ def _read_earlier_studies(
         raise ValueError(f"`warm_start` must be a list of Optuna studies, but got {studies!r}.")
     earlier = []
     for study in studies:
-        if len(study.directions) != 1:
-            raise ValueError(
-                f"`warm_start` must hold single-objective studies, but {study.study_name!r} has "
-                f"{len(study.directions)} objectives."
-            )
+        check_single_objective(study, "learned from by `warm_start`")
         completed, pruned = (
             tuple(
                 read_record(trial, feature_attrs)

@@ -24,6 +24,7 @@ from optuna.trial import create_trial
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
+from optuna_perfpred._arguments import check_single_objective
 from optuna_perfpred._files import check_file
 from optuna_perfpred._files import read_text
 from optuna_perfpred.history import gone_on_with
@@ -161,11 +162,7 @@ def read_recording(study: Study, *, recorded_time: bool = False) -> Recording:
             If the study has several objectives or no trial that can be replayed, or if the
             recorded time is asked for and no trial has one.
     """
-    if len(study.directions) != 1:
-        raise ValueError(
-            f"Only single-objective studies can be replayed, but {study.study_name!r} has "
-            f"{len(study.directions)} objectives."
-        )
+    check_single_objective(study, "replayed")
     sign = 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
     whole: list[FrozenTrial] = []
     left_out: Counter[str] = Counter()

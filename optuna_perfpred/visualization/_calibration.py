@@ -9,6 +9,7 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 from scipy.stats import binomtest
 
+from optuna_perfpred._arguments import check_single_objective
 from optuna_perfpred._attributes import finite
 from optuna_perfpred.pruners._audit import audit_study
 from optuna_perfpred.pruners._recorded_decision import forecast_horizon
@@ -85,7 +86,7 @@ def describe_calibration(study: Study | ReplayReport) -> drawing.Figure:
         name, maximize = "Objective Value", study.direction == StudyDirection.MAXIMIZE
         message = f"{study.pruner} has left no forecast of a final value in the replay."
     else:
-        studies.check_single_objective(study)
+        check_single_objective(study, "drawn")
         title = f"Forecasts and outcomes{studies.of_study(study.study_name)}"
         predictions, calibration = _of_study(study)
         name, maximize = studies.metric_name(study), studies.maximizes(study)

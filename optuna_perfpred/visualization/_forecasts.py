@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from optuna.trial import TrialState
 
+from optuna_perfpred._arguments import check_single_objective
 from optuna_perfpred._attributes import read_text
 from optuna_perfpred.history import gone_on_with
 from optuna_perfpred.history import joined_curve
@@ -223,7 +224,7 @@ def _told(curve: _CurveInfo) -> str:
 
 
 def _get_forecasts_info(study: Study) -> _ForecastsInfo:
-    studies.check_single_objective(study)
+    check_single_objective(study, "drawn")
     maximize = studies.maximizes(study)
     trials = study.get_trials(deepcopy=False)
     # A trial that goes on with a stopped one is one curve with it.

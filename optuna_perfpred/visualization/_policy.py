@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from optuna_perfpred._arguments import check_single_objective
 from optuna_perfpred.samplers import QLearningSampler
 from optuna_perfpred.visualization import _drawing as drawing
 from optuna_perfpred.visualization import _studies as studies
@@ -186,7 +187,7 @@ def _graph(info: _PolicyInfo) -> drawing.Panel:
 
 
 def _get_policy_info(study: Study, sampler: QLearningSampler) -> _PolicyInfo | None:
-    studies.check_single_objective(study)
+    check_single_objective(study, "drawn")
     if not isinstance(sampler, QLearningSampler):
         raise ValueError(f"`sampler` must be a QLearningSampler, but got {sampler!r}.")
     with sampler._lock:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from optuna.trial import TrialState
 
+from optuna_perfpred._arguments import check_single_objective
 from optuna_perfpred._attributes import finite
 from optuna_perfpred._attributes import read_step
 from optuna_perfpred.history import gone_on_with
@@ -19,7 +20,6 @@ from optuna_perfpred.pruners._recorded_decision import is_by_wrapped_pruner
 from optuna_perfpred.pruners._recorded_decision import read_decision
 from optuna_perfpred.samplers._q_learning import REUSED
 from optuna_perfpred.visualization import _drawing as drawing
-from optuna_perfpred.visualization._studies import check_single_objective
 from optuna_perfpred.visualization._studies import evenly
 from optuna_perfpred.visualization._studies import of_study
 
@@ -205,7 +205,7 @@ def savings(study: Study, *, price_per_hour: float | None = None) -> Savings:
         ValueError:
             If the study has several objectives, or the price is negative or not finite.
     """
-    check_single_objective(study)
+    check_single_objective(study, "drawn")
     price = finite(price_per_hour)
     if price_per_hour is not None and (price is None or price < 0.0):
         raise ValueError(
@@ -288,7 +288,7 @@ def plot_savings(study: Study) -> go.Figure:
 
 def describe_savings(study: Study) -> drawing.Figure:
     """Describe the figure."""
-    check_single_objective(study)
+    check_single_objective(study, "drawn")
     title = f"Steps trained and saved in trials{of_study(study.study_name)}"
     trials = study.get_trials(deepcopy=False)
     spent = _read_spent(trials)

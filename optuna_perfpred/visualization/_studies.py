@@ -26,20 +26,6 @@ T = TypeVar("T")
 _FAR_ABOVE = 30.0
 
 
-def check_single_objective(study: Study) -> None:
-    """Refuse a study with several objectives, in which nothing is pruned.
-
-    Raises:
-        ValueError:
-            If the study has several.
-    """
-    if len(study.directions) != 1:
-        raise ValueError(
-            "Only single-objective studies are pruned and can be drawn, but "
-            f"{study.study_name!r} has {len(study.directions)} objectives."
-        )
-
-
 def maximizes(study: Study) -> bool:
     """Whether larger values are better."""
     return study.direction == StudyDirection.MAXIMIZE
