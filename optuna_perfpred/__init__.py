@@ -2,18 +2,18 @@
 
 What is not a word of Optuna's or of the field:
 
-===============  ====================================================================================
-stopping rule    A classifier, trained on other studies, that tells a trial's chance of a new best
+===============  ===============================================================================
+stopping rule    A classifier, trained on other studies, of the trials that become a new best
 relative chance  That chance for each step still to train, as a multiple of a new trial's
 peers            Trials that began together, compared as long as none is complete
-forecaster       What assesses the running trials of a study: by a rule, a predictor or in a rung
+forecaster       What assesses the trials of a study: by a rule, a predictor or in a rung
 assessment       What a forecaster tells of a trial at one step, and from which inputs
-audited          Of a trial: let finish, though it would be pruned, to measure how often that is wrong
-second chance    A stopped trial goes on as another one, as it is worth more than a new one by now
+audited          Of a trial: let finish, though it would be pruned, to measure the errors
+second chance    A stopped trial goes on as another one, as it is worth more than a new one
 record           A finished trial as arrays: its configuration, its curve and its value
-place            Where a choice of an architecture is made: a layer, a block, an edge of a cell
+place            Where an architecture has a choice: a layer, a block, an edge of a cell
 recording        Finished trials that are run again by ``replay``
-===============  ====================================================================================
+===============  ===============================================================================
 """
 
 from optuna_perfpred import _interrupt  # noqa: F401  # The first one.

@@ -40,7 +40,7 @@ _number = attrgetter("number")
 
 
 @dataclass(frozen=True)
-class Lesson:
+class Experience:
     """What a finished trial teaches.
 
     Attributes:
@@ -90,7 +90,7 @@ class QLearner:
         self._replay_size = replay_size
         self.table = table
         self._read: set[int] = set()
-        self._lessons: list[Lesson] = []
+        self._experiences: list[Experience] = []
         self._architectures: set[tuple[Layer, ...]] = set()
         self._serves: int | None = None
         self._n_learned = 0
@@ -106,8 +106,8 @@ class QLearner:
     def states(self) -> dict[Hashable, tuple[Layer, ...]]:
         """The states that finished trials passed, in their order, and what is legal in them."""
         legal: dict[Hashable, dict[Layer, None]] = {}
-        for lesson in self._lessons:
-            for step in lesson.trajectory:
+        for experience in self._experiences:
+            for step in experience.trajectory:
                 legal.setdefault(step.state, {}).update(dict.fromkeys(step.legal))
         order = self._space.vocabulary.index
         return {state: tuple(sorted(layers, key=order)) for state, layers in legal.items()}
@@ -139,28 +139,30 @@ class QLearner:
         if not unread:
             return
         self._read.update(trial.number for trial in unread)
-        lessons = [lesson for trial in unread if (lesson := self._lesson(trial)) is not None]
-        if not lessons:
+        experiences = [
+            experience for trial in unread if (experience := self._experience(trial)) is not None
+        ]
+        if not experiences:
             return
-        self._lessons.extend(lessons)
-        self._lessons.sort(key=_number)  # Nearly sorted, which costs linear time.
-        first = min(lessons, key=_number)
-        position = bisect_left(self._lessons, first.number, key=_number)
-        self._architectures.update(lesson.layers for lesson in lessons)
+        self._experiences.extend(experiences)
+        self._experiences.sort(key=_number)  # Nearly sorted, which costs linear time.
+        first = min(experiences, key=_number)
+        position = bisect_left(self._experiences, first.number, key=_number)
+        self._architectures.update(experience.layers for experience in experiences)
         if position < self._n_learned:
             self._return_to(position)
-        while self._n_learned < len(self._lessons):
+        while self._n_learned < len(self._experiences):
             self._learn_next()
 
     def _learn_next(self) -> None:
-        newest = self._lessons[self._n_learned]
+        newest = self._experiences[self._n_learned]
         insort(self._sorted_values, newest.value)
         self._n_learned += 1
         self.table.update(newest.episode, self._reward(newest.value))
         rng = np.random.default_rng(newest.number)
         for index in rng.integers(self._n_learned, size=self._replay_size).tolist():
-            lesson = self._lessons[index]
-            self.table.update(lesson.episode, self._reward(lesson.value))
+            experience = self._experiences[index]
+            self.table.update(experience.episode, self._reward(experience.value))
         if self._n_learned % _SNAPSHOT_INTERVAL == 0:
             self._snapshots.append((self._n_learned, self.table.snapshot()))
             old = len(self._snapshots) - 1 - _N_SNAPSHOTS
@@ -172,7 +174,9 @@ class QLearner:
             self._snapshots.pop()
         self._n_learned, values = self._snapshots[-1]
         self.table.restore(values)
-        self._sorted_values = sorted(lesson.value for lesson in self._lessons[: self._n_learned])
+        self._sorted_values = sorted(
+            experience.value for experience in self._experiences[: self._n_learned]
+        )
 
     def _reward(self, value: float) -> float:
         # The share of the trials so far that it beats, ties counted half.
@@ -180,7 +184,7 @@ class QLearner:
         below, up_to = bisect_left(values, value), bisect_right(values, value)
         return (below + up_to) / (2 * len(values))
 
-    def _lesson(self, trial: FrozenTrial) -> Lesson | None:
+    def _experience(self, trial: FrozenTrial) -> Experience | None:
         trajectory = self._space.read_layers(trial.params)
         value = _value(trial, self._sign)
         if not trajectory or value is None:
@@ -192,7 +196,7 @@ class QLearner:
             for state, layer in trajectory
         )
         layers = tuple(layer for _, layer in trajectory)
-        return Lesson(trial.number, layers, steps, self.table.episode(steps), value)
+        return Experience(trial.number, layers, steps, self.table.episode(steps), value)
 
 
 def _value(trial: FrozenTrial, sign: float) -> float | None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from optuna.study import Study
     import plotly.graph_objects as go
 
-    from optuna_perfpred.samplers._q_learner import Lesson
+    from optuna_perfpred.samplers._q_learner import Experience
 
 
 # What a page shows legibly.
@@ -191,30 +191,32 @@ def _get_policy_info(study: Study, sampler: QLearningSampler) -> _PolicyInfo | N
     if not isinstance(sampler, QLearningSampler):
         raise ValueError(f"`sampler` must be a QLearningSampler, but got {sampler!r}.")
     with sampler._lock:
-        lessons = list(sampler._learner_of(study)._lessons)
-    if not lessons:
+        experiences = list(sampler._learner_of(study)._experiences)
+    if not experiences:
         return None
-    return _PolicyInfo(_read_rewards(lessons, sampler), *_read_graph(study, sampler, lessons))
+    return _PolicyInfo(
+        _read_rewards(experiences, sampler), *_read_graph(study, sampler, experiences)
+    )
 
 
-def _read_rewards(lessons: Sequence[Lesson], sampler: QLearningSampler) -> _RewardsInfo:
+def _read_rewards(experiences: Sequence[Experience], sampler: QLearningSampler) -> _RewardsInfo:
     rewards, epsilons = [], []
     values: list[float] = []
     architectures: set[Any] = set()
-    for lesson in lessons:
+    for experience in experiences:
         epsilons.append(sampler._schedule.epsilon(len(architectures)))
-        architectures.add(lesson.layers)
-        insort(values, lesson.value)
-        ties = bisect_left(values, lesson.value) + bisect_right(values, lesson.value)
+        architectures.add(experience.layers)
+        insort(values, experience.value)
+        ties = bisect_left(values, experience.value) + bisect_right(values, experience.value)
         rewards.append(ties / (2 * len(values)))
-    window = max(10, len(lessons) // 20)
+    window = max(10, len(experiences) // 20)
     sums = np.concatenate([[0.0], np.cumsum(rewards)])
     ends = np.arange(1, len(sums))
     starts = np.maximum(0, ends - window)
     means = ((sums[ends] - sums[starts]) / (ends - starts)).tolist()
-    shown = studies.evenly(range(len(lessons)), _MAX_POINTS)
+    shown = studies.evenly(range(len(experiences)), _MAX_POINTS)
     return _RewardsInfo(
-        numbers=[lessons[place].number for place in shown],
+        numbers=[experiences[place].number for place in shown],
         rewards=[rewards[place] for place in shown],
         means=[means[place] for place in shown],
         epsilons=[epsilons[place] for place in shown],
@@ -223,7 +225,7 @@ def _read_rewards(lessons: Sequence[Lesson], sampler: QLearningSampler) -> _Rewa
 
 
 def _read_graph(
-    study: Study, sampler: QLearningSampler, lessons: Sequence[Lesson]
+    study: Study, sampler: QLearningSampler, experiences: Sequence[Experience]
 ) -> tuple[list[str], list[_NodeInfo], list[_EdgeInfo], list[tuple[int, int]], str]:
     table = sampler.q_table(study)
     space = sampler._space
@@ -231,9 +233,9 @@ def _read_graph(
     counts: Counter[tuple[int, str]] = Counter()
     sums: defaultdict[tuple[int, str], float] = defaultdict(float)
     follows: Counter[tuple[int, str, str]] = Counter()
-    for lesson in lessons:
-        names = [str(layer) for layer in lesson.layers]
-        for position, (step, name) in enumerate(zip(lesson.trajectory, names, strict=True), 1):
+    for experience in experiences:
+        names = [str(layer) for layer in experience.layers]
+        for position, (step, name) in enumerate(zip(experience.trajectory, names, strict=True), 1):
             counts[position, name] += 1
             sums[position, name] += table[step.state][name]
         for position, (name, following) in enumerate(pairwise(names), 1):
