@@ -166,7 +166,9 @@ def load_study(folder: str, subset: int = 0) -> tuple[Study, Curves]:
     curves = Curves(max(map(max, steps)), max(map(len, steps)))
     if subset:
         drawn = np.random.default_rng(0).permutation(len(trials))[:subset]
-        study = optuna.create_study(study_name=study.study_name, direction=study.direction)
+        study = optuna.create_study(
+            study_name=study.study_name, direction=study.direction, sampler=study.sampler
+        )
         study.add_trials([trials[i] for i in np.sort(drawn)])
     return study, curves
 

@@ -15,7 +15,6 @@ from joblib import delayed
 from joblib import Parallel
 import optuna
 from optuna.pruners import NopPruner
-from optuna.samplers import BaseSampler
 from optuna.samplers import RandomSampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -38,21 +37,11 @@ SECONDS = "seconds"  # User attribute: the duration of each epoch.
 SIZES = "sizes"  # User attribute of the study.
 
 
-class NumberedSampler(BaseSampler):
+class NumberedSampler(RandomSampler):
     """Draws at random; a parameter's value depends only on the configuration's number.
 
     So it makes no difference which process trains a configuration, when, and how often.
     """
-
-    def infer_relative_search_space(
-        self, study: Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        return {}
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        return {}
 
     def sample_independent(
         self,

@@ -99,7 +99,7 @@ def split(study: Study, seed: int) -> tuple[Study, Study]:
     halves = drawn[: len(trials) // 2], drawn[len(trials) // 2 :]
     studies = []
     for half in halves:
-        studies.append(optuna.create_study(direction=study.direction))
+        studies.append(optuna.create_study(direction=study.direction, sampler=study.sampler))
         studies[-1].add_trials([trials[i] for i in sorted(half)])
     return studies[0], studies[1]
 

@@ -46,6 +46,7 @@ import numpy as np
 import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import MedianPruner
+from optuna.samplers import RandomSampler
 from optuna.storages import InMemoryStorage
 from optuna.storages import RDBStorage
 
@@ -185,7 +186,9 @@ def draw_trials(folder: Path, n_trials: int | None, seed: int) -> optuna.Study:
     rng = np.random.default_rng(seed)
     n_rounds = -(-n_trials // len(trials))
     order = np.concatenate([rng.permutation(len(trials)) for _ in range(n_rounds)])[:n_trials]
-    study = optuna.create_study(storage=InMemoryStorage(), direction=recorded.direction)
+    study = optuna.create_study(
+        storage=InMemoryStorage(), direction=recorded.direction, sampler=RandomSampler()
+    )
     for position in order:
         study._storage.create_new_trial(study._study_id, template_trial=trials[position])
     return study

@@ -43,7 +43,7 @@ class Task(NamedTuple):
 
 
 def study_of(study: optuna.Study, trials: list[optuna.trial.FrozenTrial]) -> optuna.Study:
-    part = optuna.create_study(direction=study.direction)
+    part = optuna.create_study(direction=study.direction, sampler=study.sampler)
     part.add_trials(trials)
     return part
 

@@ -50,7 +50,9 @@ def continued_number(trial: FrozenTrial | Trial) -> int | None:
         whether it was stopped, is not looked at.
     """
     number = read_step(trial.user_attrs, CONTINUES)
-    return number if number is not None and number < trial.number else None
+    if number is None or type(trial.user_attrs[CONTINUES]) is not int:
+        return None  # 1.0 is a step, but no number of a trial.
+    return number if number < trial.number else None
 
 
 def stopped_trial(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:

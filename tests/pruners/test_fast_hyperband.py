@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import math
 import pickle
+import re
 import threading
 import zlib
 
@@ -268,6 +269,18 @@ def test_equal_decisions_after_pickling():
     study = search(FastHyperbandPruner(1, N_STEPS), n_trials=25)
     again = search(pickle.loads(pickle.dumps(FastHyperbandPruner(1, N_STEPS))), n_trials=25)
     assert [t.last_step for t in again.trials] == [t.last_step for t in study.trials]
+
+
+def test_a_reason_counts_those_that_halving_would_promote():
+    study = search(FastHyperbandPruner(1, N_STEPS), n_trials=60)
+    told = [
+        re.search(r"among the best (\d+) of the (\d+) trials", t.user_attrs["perfpred:reason"])
+        for t in study.trials
+        if "perfpred:reason" in t.user_attrs
+    ]
+    counts = [tuple(map(int, found.groups())) for found in told if found]
+    assert {rank for rank, _ in counts} > {1}
+    assert all(rank == max(1, (n + 1) // 3) for rank, n in counts)
 
 
 def test_brackets_rungs_and_horizons_are_logged(caplog):

@@ -97,5 +97,5 @@ def test_a_pruner_that_raises_fails_the_test_case():
 
     with pytest.raises(RuntimeError, match="harm"):
         PrunerTestCase().test_no_pruning_before_first_report(
-            RaisingPruner, optuna.storages.InMemoryStorage(), "minimize"
+            functools.partial(optuna.create_study, pruner=RaisingPruner())
         )
