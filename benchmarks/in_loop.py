@@ -70,8 +70,8 @@ from pruners import Curves
 from pruners import MISS_OFFSET
 from pruners import Options
 from pruners import PRUNERS
-from samplers import PREDICTED
-from samplers import with_predicted_values
+
+from optuna_perfpred import PredictedValueSampler
 
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ SAMPLERS: dict[str, tuple[str, Callable[..., BaseSampler]]] = {
     "gp": ("GP", GPSampler),
     "random": ("random search", RandomSampler),
 }
+PREDICTED = ", predicted values"
 WITH_PREDICTED = "_predicted"  # Ends the name of a pruner beside a wrapped sampler.
 NAMES = (
     "none",
@@ -146,7 +147,7 @@ def create_study(
         study_name=f"{name}-{seed}",  # Hyperband's brackets depend on it.
         direction=direction,
         sampler=(
-            with_predicted_values(make_sampler, seed)
+            PredictedValueSampler(make_sampler(seed=seed))
             if pruner.endswith(WITH_PREDICTED)
             else make_sampler(seed=seed)
         ),

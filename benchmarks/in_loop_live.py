@@ -57,7 +57,6 @@ from joblib import Parallel
 import numpy as np
 import optuna
 from optuna.trial import TrialState
-from samplers import mean_and_error
 
 
 if TYPE_CHECKING:
@@ -156,6 +155,11 @@ def print_table(objective: str, n_seeds: int, results: dict[str, list[Result]]) 
             f"{pruner_share:.1%}",
         ]
         print("|", " | ".join(cells), "|", flush=True)
+
+
+def mean_and_error(values: np.ndarray) -> str:
+    error = values.std(ddof=1) / len(values) ** 0.5 if len(values) > 1 else math.nan
+    return f"{values.mean():.3f} ± {error:.3f}"
 
 
 def main() -> None:
