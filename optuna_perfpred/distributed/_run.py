@@ -207,8 +207,8 @@ class WorkerRun:
             return False
         storage = self._study._storage
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-            if retried(trial.system_attrs) is None:  # The user's, and not begun yet.
-                continue
+            if retried(trial.system_attrs) is None and continued_number(trial) is None:
+                continue  # The user's, and not begun yet.
             with suppress(UpdateFinishedTrialError):
                 if storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING):
                     # Optuna would run the first that waits, or make one.

@@ -309,6 +309,18 @@ def test_a_continued_trial_counts_once_among_all(place):
     ]
 
 
+def test_the_last_worker_goes_on_with_what_was_stopped_though_it_has_enough(place):
+    storage = JournalStorage(JournalFileBackend(place.storage))
+    study = optuna.create_study(storage=storage, study_name=STUDY, direction="maximize")
+    study.tell(study.ask(), state=TrialState.PRUNED)
+    study.enqueue_trial({"x": 0.5}, user_attrs={"perfpred:continues": 0})
+    study.enqueue_trial({"x": 0.25})
+    path = place.write(SQUARE)
+    assert run_worker(path, storage=place.storage, study_name=STUDY, max_trials=1) == 0
+    ends = [TrialState.PRUNED, TrialState.COMPLETE, TrialState.WAITING]
+    assert [trial.state for trial in study.trials] == ends
+
+
 @pytest.mark.parametrize(
     ("argument", "value"),
     [
