@@ -17,6 +17,7 @@ from optuna_perfpred.distributed._patient_storage import is_storage_error
 from optuna_perfpred.distributed._patient_storage import PatientStorage
 from optuna_perfpred.distributed._retry import retried
 from optuna_perfpred.history import continued_number
+from optuna_perfpred.pruners import PerformancePredictionPruner
 
 
 if TYPE_CHECKING:
@@ -205,7 +206,9 @@ class WorkerRun:
         """
         if not self._is_last() or self._study._stop_flag or _is_over(end):
             return False
-        storage = self._study._storage
+        storage, pruner = self._study._storage, self._study.pruner
+        if isinstance(pruner, PerformancePredictionPruner):
+            pruner.enqueue_stopped(self._study)
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
             if retried(trial.system_attrs) is None and continued_number(trial) is None:
                 continue  # The user's, and not begun yet.

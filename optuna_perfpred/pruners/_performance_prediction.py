@@ -288,6 +288,21 @@ class PerformancePredictionPruner(ForecastingPruner):
         whole_study: Study = getattr(study, "_study", study)
         return self._latest.of(whole_study).get(identify(trial))
 
+    def enqueue_stopped(self, study: Study) -> None:
+        """Have a stopped trial wait to go on, if it is worth more than a new one by now.
+
+        It is done at the first check after a trial has ended. When no other trial asks any more,
+        at the end of a study, whoever runs it may do it, as ``optuna-perfpred worker`` does. What
+        fails is warned of once.
+
+        Args:
+            study:
+                The study.
+        """
+        if self._gives_second_chances:
+            reader = self._finished.of(study)
+            self._enqueue_stopped(study, reader.read_now(study), reader.trials)
+
     def audit(self, study: Study) -> AuditReport:
         """Estimate how often trials are wrongly pruned, from those that finished on purpose.
 

@@ -6,10 +6,13 @@ import re
 import sqlite3
 import sys
 
+import numpy as np
 import optuna
+from optuna.distributions import FloatDistribution
 from optuna.storages import JournalStorage
 from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.storages.journal import JournalFileBackend
+from optuna.trial import create_trial
 from optuna.trial import TrialState
 import pytest
 
@@ -309,16 +312,49 @@ def test_a_continued_trial_counts_once_among_all(place):
     ]
 
 
+CLIMBS = """
+import optuna, optuna_perfpred
+
+def create_study(storage, study_name):
+    pruner = optuna_perfpred.PerformancePredictionPruner(second_chance="retrain")
+    return optuna.load_study(storage=storage, study_name=study_name, pruner=pruner)
+
+def objective(trial):
+    x = trial.suggest_float("x", 0, 1)
+    for step in range(20):
+        trial.report(x * (1 - 0.8 ** (step + 1)), step)
+        if trial.should_prune():
+            raise optuna.TrialPruned
+    return x
+"""
+
+
 def test_the_last_worker_goes_on_with_what_was_stopped_though_it_has_enough(place):
     storage = JournalStorage(JournalFileBackend(place.storage))
     study = optuna.create_study(storage=storage, study_name=STUDY, direction="maximize")
-    study.tell(study.ask(), state=TrialState.PRUNED)
-    study.enqueue_trial({"x": 0.5}, user_attrs={"perfpred:continues": 0})
+    for number, x in enumerate((*np.linspace(0.3, 0.5, 20), 0.9, 0.1)):
+        curve = x * (1 - 0.8 ** np.arange(1, 21))
+        n_steps = 20 if number < 20 else 4
+        study.add_trial(
+            create_trial(
+                state=TrialState.COMPLETE if n_steps == 20 else TrialState.PRUNED,
+                value=float(curve[n_steps - 1]),
+                params={"x": float(x)},
+                distributions={"x": FloatDistribution(0, 1)},
+                intermediate_values=dict(enumerate(curve[:n_steps].tolist())),
+            )
+        )
     study.enqueue_trial({"x": 0.25})
-    path = place.write(SQUARE)
-    assert run_worker(path, storage=place.storage, study_name=STUDY, max_trials=1) == 0
-    ends = [TrialState.PRUNED, TrialState.COMPLETE, TrialState.WAITING]
-    assert [trial.state for trial in study.trials] == ends
+    path = place.write(CLIMBS)
+    assert run_worker(path, storage=place.storage, study_name=STUDY, max_trials=22) == 0
+    # The good one, not the bad one, nor what waits as a trial of its own.
+    assert [trial.user_attrs.get("perfpred:continues") for trial in study.trials[22:]] == [
+        None,
+        20,
+    ]
+    states = [trial.state for trial in study.trials[22:]]
+    assert states == [TrialState.WAITING, TrialState.COMPLETE]
+    assert study.best_value == 0.9
 
 
 @pytest.mark.parametrize(
