@@ -35,6 +35,8 @@ LAYER_PARAMETER = re.compile(r"layer_(\d+)\[.*\]")
 """Names of the parameters that choose a network's layers, see :mod:`optuna_perfpred.nas`."""
 
 _ARCHITECTURE_ATTRS = ("num_layers", "num_weights")
+# How the names of features begin that are attributes.
+_ATTR = ("attr ", "choice attr ")
 # The configurations that are kept: those of the trials that run in this process.
 _N_LATEST = 16
 
@@ -85,9 +87,14 @@ class CurveRecord:
         """Whether it has gone on with a stopped trial, at least as far as that one came.
 
         What a trial says of itself may be written by anybody: the other one is to have the same
-        configuration, as far as both have one.
+        parameters, as far as both have one. Attributes may differ from one training to the next;
+        those of an architecture stand for its layers.
         """
-        common = self.configuration.keys() & stopped.configuration.keys()
+        common = {
+            name
+            for name in self.configuration.keys() & stopped.configuration.keys()
+            if not name.startswith(_ATTR) or name.removeprefix(_ATTR[0]) in _ARCHITECTURE_ATTRS
+        }
         if any(self.configuration[name] != stopped.configuration[name] for name in common):
             return False
         if len(stopped.steps) == 0 or (not math.isnan(self.value) and len(self.steps) == 0):
@@ -219,9 +226,9 @@ def _read_configuration(trial: FrozenTrial, feature_attrs: Sequence[str]) -> Con
     for name in attrs:
         attr = trial.user_attrs.get(name)
         if isinstance(attr, bool | str):
-            configuration[f"choice attr {name}"] = repr(attr)
+            configuration[_ATTR[1] + name] = repr(attr)
         elif isinstance(attr, int | float):
-            _set_number(configuration, f"attr {name}", attr)
+            _set_number(configuration, _ATTR[0] + name, attr)
     return configuration
 
 

@@ -4,6 +4,7 @@ import random
 import threading
 
 import optuna
+from optuna.distributions import FloatDistribution
 from optuna.storages import InMemoryStorage
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -231,3 +232,28 @@ def test_a_new_study_with_the_identifiers_of_a_deleted_one_is_not_mixed_with_it(
         trial = study.ask()
         assert len(reader.read(study, frozen(trial))) == n_trials
         optuna.delete_study(study_name="study", storage=storage)
+
+
+@pytest.mark.parametrize(
+    ("attribute", "x", "n_finished"),
+    [("seconds", 0.5, 1), ("num_weights", 0.5, 2), ("seconds", 0.6, 2)],
+)
+def test_a_continued_trial_is_that_of_the_same_parameters_or_layers(attribute, x, n_finished):
+    """An attribute may differ from one training to the next; another network is another trial."""
+    study = optuna.create_study()
+    distributions = {"x": FloatDistribution(0.0, 1.0)}
+    for n_steps, of_trial, attrs in (
+        (2, 0.5, {attribute: 1.0}),
+        (5, x, {attribute: 2.0, "perfpred:continues": 0}),
+    ):
+        study.add_trial(
+            create_trial(
+                state=TrialState.PRUNED if n_steps == 2 else TrialState.COMPLETE,
+                value=1.0,
+                params={"x": of_trial},
+                distributions=distributions,
+                user_attrs=attrs,
+                intermediate_values=dict.fromkeys(range(n_steps), 1.0),
+            )
+        )
+    assert len(FinishedTrialsReader([attribute]).read_now(study)) == n_finished
