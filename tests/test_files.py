@@ -69,7 +69,6 @@ def tells(capsys, path, *arguments):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_storage_that_is_none(kind, tmp_path, capsys, monkeypatch):
-    pytest.importorskip("optuna_dashboard")
     path = make(kind, tmp_path)
     objective = tmp_path.parent / f"{tmp_path.name}_train.py"
     objective.write_text("def objective(trial):\n    return 0.0\n")

@@ -177,9 +177,13 @@ class WorkerRun:
     def _is_enough(self, end: float | None) -> bool:
         if _is_over(end):
             return True
-        n_trials, max_trials = self._limits.n_trials, self._limits.max_trials
+        n_trials = self._limits.n_trials
         if n_trials is not None and self._progress.n_started >= n_trials:
             return True
+        return self._has_study_enough()
+
+    def _has_study_enough(self) -> bool:
+        max_trials = self._limits.max_trials
         if max_trials is None:
             return False
         finished = self._study.get_trials(deepcopy=False, states=_FINISHED)
@@ -207,10 +211,13 @@ class WorkerRun:
         if not self._is_last() or self._study._stop_flag or _is_over(end):
             return False
         storage, pruner = self._study._storage, self._study.pruner
-        if isinstance(pruner, PerformancePredictionPruner):
+        # What was stopped is compared with new trials as long as others may begin some.
+        is_over = self._has_study_enough()
+        if is_over and isinstance(pruner, PerformancePredictionPruner):
             pruner.enqueue_stopped(self._study)
         for trial in self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
-            if retried(trial.system_attrs) is None and continued_number(trial) is None:
+            goes_on = is_over and continued_number(trial) is not None
+            if retried(trial.system_attrs) is None and not goes_on:
                 continue  # The user's, and not begun yet.
             with suppress(UpdateFinishedTrialError):
                 if storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING):

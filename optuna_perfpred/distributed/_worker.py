@@ -51,8 +51,9 @@ def run_worker(
 
     A worker that has reached a limit, and finds that no other is at work, is the last one: it
     waits until the trials of workers that died count as dead, and runs what waits to be tried
-    again, or to go on with a stopped trial that is worth it, though these trials come on top of
-    the limits ``n_trials`` and ``max_trials``.
+    again, though these trials come on top of the limits ``n_trials`` and ``max_trials``. Once the
+    study has ``max_trials``, it also goes on with the stopped trials that are worth more than a
+    new one, see ``second_chance`` of :class:`~optuna_perfpred.PerformancePredictionPruner`.
 
     What an objective raises fails its trial. The worker stops if that happens five times in a row.
 

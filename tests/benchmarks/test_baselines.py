@@ -12,6 +12,7 @@ from baselines._curve_families import FAMILIES
 import numpy as np
 import pytest
 from sklearn.metrics import r2_score
+import torch
 
 
 T = 20
@@ -61,7 +62,6 @@ def make_lc_net_trials(n, seed=0):
 
 
 def test_lc_net_beats_the_last_seen_value_and_its_intervals_hold():
-    pytest.importorskip("torch")
     predictor = BayesianCurveNetwork(
         condition_on_partial=False, n_burn_in=2500, n_samples=40, keep_every=20
     ).fit(*make_lc_net_trials(100))
@@ -73,7 +73,6 @@ def test_lc_net_beats_the_last_seen_value_and_its_intervals_hold():
 
 
 def test_what_was_observed_of_a_curve_moves_the_forecast_of_lc_net():
-    pytest.importorskip("torch")
     asked, partial, means = np.full((1, 3), 0.5), np.full((1, T), np.nan), []
     for level in (0.2, 1.2):
         partial[0, 5:15] = level
@@ -85,7 +84,6 @@ def test_what_was_observed_of_a_curve_moves_the_forecast_of_lc_net():
 
 
 def test_sghmc_samples_a_normal_density_with_its_mean_and_variance():
-    torch = pytest.importorskip("torch")
     from baselines._sghmc import sample_sghmc
 
     mean = torch.tensor([1.0, -2.0, 0.5])
@@ -138,7 +136,6 @@ PARAMETERS = {
 
 
 def lce_forecast(*rows):
-    pytest.importorskip("emcee")
     curves = np.stack(list(CURVES.values()))
     predictor = ParametricEnsemble(n_steps=120, n_burn_in=60)
     predictor.fit(np.empty((len(curves), 0)), curves, curves[:, -1])
@@ -188,7 +185,6 @@ def make_ft_pfn(n_bars=50, emsize=16):
     from ifbo.positional_encodings import NoPositionalEncoding
     from ifbo.priors.ftpfn_prior import get_encoder
     from ifbo.transformer import TransformerModel
-    import torch
 
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -210,7 +206,6 @@ def make_ft_pfn(n_bars=50, emsize=16):
 
 
 def test_a_forecast_of_ft_pfn_is_that_of_its_package(tmp_path):
-    torch = pytest.importorskip("torch")
     ifbo = pytest.importorskip("ifbo", reason="ifbo does not support this Python version")
     (tmp_path / ".model").mkdir()
     weights = tmp_path / ".model" / ifbo.download.WEIGHTS_FINAL_NAME("0.0.1")
@@ -251,7 +246,6 @@ def make_lc_pfn(*, published_loop, n_bars=50, emsize=16):
     import lcpfn.layer
     from lcpfn.positional_encodings import NoPositionalEncoding
     from lcpfn.transformer import TransformerModel
-    import torch
 
     with torch.random.fork_rng(), pytest.MonkeyPatch.context() as patch:
         # Making layers, unlike reading them, needs names that it expects of PyTorch's `import *`.
@@ -280,7 +274,6 @@ def make_lc_pfn(*, published_loop, n_bars=50, emsize=16):
 
 
 def test_a_forecast_of_lc_pfn_is_that_of_its_package(tmp_path):
-    torch = pytest.importorskip("torch")
     lcpfn = pytest.importorskip(
         "lcpfn",
         reason="lcpfn pins an old PyTorch: pip install --no-deps --ignore-requires-python lcpfn",
@@ -307,7 +300,6 @@ def test_a_forecast_of_lc_pfn_is_that_of_its_package(tmp_path):
 
 
 def test_a_file_of_something_else_is_refused(tmp_path):
-    torch = pytest.importorskip("torch")
     pytest.importorskip("ifbo", reason="ifbo does not support this Python version")
     path = tmp_path / "other.pt"
     torch.save({"state": "dict"}, path)

