@@ -17,7 +17,7 @@ from optuna.artifacts import FileSystemArtifactStore
 from optuna.artifacts.exceptions import ArtifactNotFound
 
 from optuna_perfpred._imports import import_extra
-from optuna_perfpred.pruners._forecasting_pruner import WarnOnce
+from optuna_perfpred._warn_once import WarnOnce
 
 
 if TYPE_CHECKING:

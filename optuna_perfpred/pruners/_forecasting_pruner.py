@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import math
 from typing import Any
 from typing import TYPE_CHECKING
-import warnings
 
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.pruners import BasePruner
@@ -14,6 +13,7 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from optuna_perfpred._arguments import check_single_objective
+from optuna_perfpred._warn_once import WarnOnce
 from optuna_perfpred.forecasts import StoppingRule
 from optuna_perfpred.forecasts import StudySettings
 from optuna_perfpred.history import FinishedTrials
@@ -27,28 +27,6 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from optuna_perfpred.pruners._assessment import Assessment
-
-
-class WarnOnce:
-    """Warns of each kind of trouble once, as a pruner is asked after every step."""
-
-    def __init__(self) -> None:
-        self._told: set[tuple[str, type]] = set()
-
-    def __call__(self, message: str, error: Exception | None = None) -> None:
-        """Warn, unless that was done before.
-
-        Args:
-            message:
-                What happened.
-            error:
-                Its cause. Of errors of one type only the first is told: their texts may hold
-                times and addresses.
-        """
-        key = (message, type(error))
-        if key not in self._told:
-            self._told.add(key)
-            warnings.warn(message if error is None else f"{message}: {error!r}", stacklevel=3)
 
 
 class ForecastingPruner(BasePruner, abc.ABC):

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from optuna.study import Study
     from optuna.trial import FrozenTrial
 
+    from optuna_perfpred._warn_once import WarnOnce
     from optuna_perfpred.history import Identity
-    from optuna_perfpred.pruners._forecasting_pruner import WarnOnce
 
 
 # The decision by f-Hyperband on a trial of a rung tells of the rung's end, and only in words.
