@@ -12,10 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from collections.abc import Sequence
 
-    import numpy.typing as npt
     from optuna.distributions import BaseDistribution
 
-    Floats = npt.NDArray[np.float64]
+    from optuna_perfpred._arrays import Floats
 
 
 _STEPS = (0.02, 0.1, 0.3)

@@ -20,12 +20,11 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from optuna.distributions import BaseDistribution
 
+    from optuna_perfpred._arrays import Floats
     from optuna_perfpred.samplers._network_features import NetworkFeatures
     from optuna_perfpred.samplers._network_graph import Network
     from optuna_perfpred.samplers._network_graph import NetworkGraph
     from optuna_perfpred.samplers._observations import Observation
-
-    Floats = npt.NDArray[np.float64]
 
 
 # What a proposal at 1,000 trials may cost, 50 ms, sets these numbers. See benchmarks/nas_cost.py.

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-    Floats = npt.NDArray[np.float64]
+    from optuna_perfpred._arrays import Floats
+
     Block = npt.NDArray[np.float32]
 
 
