@@ -176,10 +176,24 @@ class PatientStorage(RDBStorage):
     def set_trial_state_values(
         self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
     ) -> bool:
-        """Set the state, and before it the first heartbeat of a trial that was waiting."""
-        if state == TrialState.RUNNING:
-            self.record_heartbeat(trial_id)
-        return super().set_trial_state_values(trial_id, state, values)
+        """Set the state, and before it the first heartbeat of a trial that was waiting.
+
+        Optuna reads whether the trial waits and then writes that it runs: on SQLite, which does
+        not lock what is read, two workers can both find it waiting.
+        """
+        if state != TrialState.RUNNING:
+            return super().set_trial_state_values(trial_id, state, values)
+        self.record_heartbeat(trial_id)
+        with _create_scoped_session(self.scoped_session) as session:
+            waiting = session.query(TrialModel).filter(
+                TrialModel.trial_id == trial_id, TrialModel.state == TrialState.WAITING
+            )
+            start: Any = {"state": TrialState.RUNNING, "datetime_start": datetime.now()}
+            if waiting.update(start, synchronize_session=False) == 1:
+                return True
+            trial = TrialModel.find_or_raise_by_id(trial_id, session)
+            self.check_trial_is_updatable(trial_id, trial.state)
+        return False
 
 
 def _n_successors(session: Any, study_id: int, number: int | None) -> int:

@@ -118,6 +118,29 @@ def test_a_retry_that_a_stopped_worker_made_is_not_made_again(url):
     assert sorted(retried) == [0, 1, 2]
 
 
+def test_a_waiting_trial_runs_at_one_of_two_workers_that_see_it_at_once(url):
+    storage, other = open_storage(url), open_storage(url)
+    study = optuna.create_study(storage=storage)
+    study.enqueue_trial({"x": 0.5})
+    (waiting,) = study.get_trials(deepcopy=False)
+    took = []
+
+    def come_first(connection, cursor, statement, *args):
+        # Between what the one reads and what it writes.
+        if statement.startswith("UPDATE trials") and not took:
+            took.append(other.set_trial_state_values(waiting._trial_id, TrialState.RUNNING))
+
+    sqlalchemy.event.listen(storage.engine, "before_cursor_execute", come_first)
+    took.append(storage.set_trial_state_values(waiting._trial_id, TrialState.RUNNING))
+    assert took == [True, False]
+    assert list(storage.heartbeats(study._study_id)) == [waiting._trial_id]
+    other.set_trial_state_values(waiting._trial_id, TrialState.COMPLETE, [0.0])
+    with pytest.raises(optuna.exceptions.UpdateFinishedTrialError):
+        storage.set_trial_state_values(waiting._trial_id, TrialState.RUNNING)
+    for opened in (storage, other):
+        opened.engine.dispose()
+
+
 def test_kills_at_any_moment_lose_no_trial(url, tmp_path):
     # More by PERFPRED_TEST_KILLS.
     n_kills = int(os.environ.get("PERFPRED_TEST_KILLS", "6"))
