@@ -191,8 +191,7 @@ class PatientStorage(RDBStorage):
             start: Any = {"state": TrialState.RUNNING, "datetime_start": datetime.now()}
             if waiting.update(start, synchronize_session=False) == 1:
                 return True
-            trial = TrialModel.find_or_raise_by_id(trial_id, session)
-            self.check_trial_is_updatable(trial_id, trial.state)
+        self.check_trial_is_updatable(trial_id, self.get_trial(trial_id).state)
         return False
 
 
