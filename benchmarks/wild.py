@@ -1,6 +1,6 @@
 """What pruners would do in the studies that people have really made.
 
-    python benchmarks/wild.py FOLDER [--census] [--pruners NAME ...] [--n-orders 3] [--jobs 2]
+    python benchmarks/wild.py FOLDER [--pruners NAME ...] [--n-orders 3] [--jobs 2]
 
 `FOLDER` holds Optuna's files as their users left them: SQLite databases of any schema since 2.0
 and journals, at any depth and of any name. Each is copied, and the copy is brought to the schema
@@ -14,8 +14,8 @@ interquartile ranges of the values (at most 1). What other pruners have stopped 
 and is left out, so that what is replayed is better than what their samplers proposed: there is
 less to save, and the rest is closer to the best.
 
-`--census` prints what the studies are: their trials and states, how long their curves are, and
-whether what a trial returns is its last report or its best one.
+Before it, a census: the studies' trials and states, how long their curves are, and whether what a
+trial returns is its last report or its best one.
 """
 
 from __future__ import annotations
@@ -208,7 +208,6 @@ def main() -> None:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--census", action="store_true")
     parser.add_argument("--pruners", nargs="*", choices=PRUNERS, default=list(DEFAULT))
     parser.add_argument("--n-orders", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=2)
@@ -225,9 +224,9 @@ def main() -> None:
             f"{n_found} single-objective studies, {len(found)} with at least {MIN_COMPLETED} "
             f"completed curves of {MIN_REPORTS} reports, each once.\n"
         )
-        if args.census:
+        if found:
             print_census(found)
-        elif found:
+            print()
             print_replays(found, args.pruners, args.n_orders, args.jobs)
 
 
