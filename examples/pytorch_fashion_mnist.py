@@ -117,7 +117,7 @@ def main() -> None:
     print(f"Epochs saved: {possible - trained} ({1 - trained / possible:.0%})")
     for trial in study.trials:
         if trial.user_attrs.get("perfpred:reason"):
-            print(f"  Trial {trial.number}: {trial.user_attrs['perfpred:reason']}")
+            print(f"  Trial {trial.number}. {trial.user_attrs['perfpred:reason']}")
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ def main() -> None:
     pruned = [t for t in study.trials if t.state == optuna.trial.TrialState.PRUNED]
     print(f"Trials stopped early: {len(pruned)} of {len(study.trials)}, for instance")
     for trial in pruned[:: max(1, len(pruned) // 3)][:3]:
-        print(f"  Trial {trial.number}: {trial.user_attrs.get('perfpred:reason', 'no reason')}")
+        print(f"  Trial {trial.number}. {trial.user_attrs.get('perfpred:reason', 'no reason')}")
 
 
 if __name__ == "__main__":

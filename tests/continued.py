@@ -14,7 +14,7 @@ from tests.visualization.studies import decision
 
 SPACE = {"x": FloatDistribution(0.0, 1.0)}
 N_STEPS = 10
-REASON = "It goes on with trial 1, stopped at step 2: its chance to beat 0.5 is 9 % now."
+REASON = "Goes on with trial 1, stopped at step 2: by now 9 % chance to beat 0.5."
 # What anybody may write in the place of the number 1 on trial 2, a stopped one.
 NO_NUMBERS = [None, "1", True, False, -1, 0, 2, 3, 99, [1], {"1": 1}, 1.0, math.nan, 10**30]
 

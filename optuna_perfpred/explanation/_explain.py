@@ -24,7 +24,6 @@ from optuna_perfpred.explanation._outcome import best_of
 from optuna_perfpred.explanation._outcome import tell_outcome
 from optuna_perfpred.explanation._outcome import tell_second_chances
 from optuna_perfpred.explanation._outcome import why_not_assessed
-from optuna_perfpred.forecasts import relative_chance
 from optuna_perfpred.forecasts import RuleInputs
 from optuna_perfpred.history import read_configuration
 from optuna_perfpred.history import stopped_trial
@@ -342,9 +341,10 @@ def _compare(
     if not isinstance(inputs, RuleInputs):
         told["scale"] = "value"
     elif chance is not None and assessment.relative_chance is not None:
-        (told["relative_chance"],) = relative_chance(
-            np.array([chance]), inputs.remaining, inputs.n_finished
-        ).tolist()
+        found_again = assessment.probability_of_beating_best
+        told["relative_chance"] = assessment.relative_chance * (
+            chance / found_again if found_again > 0.0 else 1.0
+        )
     contributions = find_contributions(inputs, configuration, background, sign)
     if contributions is not None:
         told["typical"], told["contributions"] = contributions

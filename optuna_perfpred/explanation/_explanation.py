@@ -173,7 +173,7 @@ class Explanation:
         return self.predicted_value - half_width, self.predicted_value + half_width
 
     def __str__(self) -> str:
-        lines = [f"Trial {self.number}: {self.reason}", self.outcome, *self.second_chances]
+        lines = [f"Trial {self.number}. {self.reason}", self.outcome, *self.second_chances]
         lines += self._forecast()
         lines += self._drivers()
         if self.nearest:

@@ -175,7 +175,7 @@ def tell_why_continued(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> str
     stopped = stopped_trial(trial, trials)
     if stopped is None:
         return None
-    told = f"It goes on with trial {stopped.number}"
+    told = f"Goes on with trial {stopped.number}"
     if stopped.last_step is not None:
         told += f", stopped at step {stopped.last_step}"
     reason = read_text(trial.user_attrs, SECOND_CHANCE)

@@ -18,6 +18,7 @@ PROBABILITY_OF_BEATING_BEST = "perfpred:probability_of_beating_best"
 STEP = "perfpred:step"
 REASON = "perfpred:reason"
 AUDIT = "perfpred:audit"
+_MAX_TIMES = 1_000
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ class Assessment:
             The assessment in one sentence.
         relative_chance:
             By a stopping rule, the chance of a new best value for each step still to train, as a
-            multiple of that of a new trial; :obj:`None` otherwise.
+            multiple of that of a new trial, with a sampler that proposes better ones by now of one
+            of these; :obj:`None` otherwise.
         horizon:
             The step at which the rung ends that decides; :obj:`None` for the end of the training.
         inputs:
@@ -84,10 +86,25 @@ class Assessment:
 
 
 def value_to_beat(reference: float, rank: int, offset: float) -> str:
-    """Tell what the value to beat is: the best one so far, or the n-th best, less an offset."""
-    best = "best" if rank == 1 else f"{ordinal(rank)} best"
+    """Tell the value to beat, and what it is unless it is the best one so far."""
     less = f" less the offset of {offset:.4g}" if offset > 0.0 else ""
-    return f"{reference:.4g}, the {best} value so far{less},"
+    if rank == 1 and not less:
+        return f"{reference:.4g}"
+    best = "best" if rank == 1 else f"{ordinal(rank)} best"
+    return f"{reference:.4g}, the {best} value so far{less}"
+
+
+def beside_new_trials(relative_chance: float) -> str:
+    """Tell the chance for each step as a multiple of a new trial's, or the other way round."""
+    if relative_chance >= 1.0:
+        return f"{_times(relative_chance)} times a new trial's chance per step"
+    times = 1.0 / relative_chance if relative_chance * _MAX_TIMES > 1.0 else _MAX_TIMES
+    over = "over " if times == _MAX_TIMES else ""
+    return f"new trials have {over}{_times(times)} times its chance per step"
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.2g}" if ratio < 10.0 else f"{ratio:,.0f}"
 
 
 def predicted(mean: float, std: float) -> str:

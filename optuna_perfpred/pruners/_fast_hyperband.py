@@ -256,7 +256,7 @@ class FastHyperbandPruner(ForecastingPruner, HyperbandPruner):
         if assessment is None or not assessment.is_hopeless:
             return
         known.was_cut = True
-        _logger.info("Trial %d: %s", trial.number, assessment.reason)
+        _logger.info("Trial %d. %s", trial.number, assessment.reason)
         storage = study._storage
         storage.set_trial_system_attr(trial._trial_id, CUT, assessment.step)
         for key, value in assessment.attributes().items():

@@ -25,6 +25,7 @@ from optuna_perfpred.history import TrainingSet
 from optuna_perfpred.predictors._base import fill_gaps
 from optuna_perfpred.predictors._base import observed_lengths
 from optuna_perfpred.pruners._assessment import Assessment
+from optuna_perfpred.pruners._assessment import beside_new_trials
 from optuna_perfpred.pruners._assessment import ordinal
 from optuna_perfpred.pruners._assessment import percent
 from optuna_perfpred.pruners._assessment import predicted
@@ -143,6 +144,9 @@ class RuleForecaster:
             return None
         step, mean, std = int(curve.steps[-1]), float(forecasts.mean[0]), float(forecasts.std[0])
         chance, relative = float(forecasts.chance[0]), float(forecasts.relative_chance[0])
+        if self._odds is None:
+            # Beside the trials that the sampler proposes by now.
+            relative /= forecasts.odds_of_improvement
         to_beat = value_to_beat(forecasts.to_beat, settings.top_n, settings.offset)
         return Assessment(
             step=step,
@@ -152,9 +156,8 @@ class RuleForecaster:
             least_probability=_share(self._least_ratio(forecasts)),
             probability_of_beating_best=chance,
             reference=forecasts.to_beat,
-            reason=f"At step {step} its chance to beat {to_beat} is {percent(chance)}: for each "
-            f"step still to train, {relative:.2g} times that of a new trial (it is predicted to "
-            f"end at {predicted(mean, std)}).",
+            reason=f"At step {step}: {percent(chance)} chance to beat {to_beat}, predicted to end "
+            f"at {predicted(mean, std)}; {beside_new_trials(relative)}.",
             relative_chance=relative,
             inputs=forecasts.inputs,
         )
@@ -163,13 +166,12 @@ class RuleForecaster:
         """Give the multiple of a new trial's chance below which a trial is stopped."""
         if self._odds is not None:
             return self._odds
-        improvement = forecasts.odds_of_improvement
         if self._given_ratio is not None:
-            return self._given_ratio * improvement
-        n = (forecasts.n_finished + 1) * improvement
+            return self._given_ratio
+        n = (forecasts.n_finished + 1) * forecasts.odds_of_improvement
         is_bold = self._sampler_learns and forecasts.inputs.learned.end_alike
         n_careful = _N_CAREFUL_WHERE_SAMPLER_LEARNS if is_bold else _N_CAREFUL
-        return _LEAST_RATIO * improvement * n / (n + n_careful)
+        return _LEAST_RATIO * n / (n + n_careful)
 
     def _among_peers(self, curve: Curve, others: Sequence[Curve]) -> Assessment | None:
         peers = self.forecast.among_peers(curve, others)
@@ -184,9 +186,9 @@ class RuleForecaster:
             least_probability=_share(_LEAST_RATIO_OF_PEERS * odds),
             probability_of_beating_best=peers.chance,
             reference=peers.best,
-            reason=f"At step {curve.steps[-1]} it is {ordinal(peers.rank)} of the {peers.n_peers} "
-            "trials that have come as far, of which none is complete: its chance to end as the "
-            f"best of them is {percent(peers.chance)}.",
+            reason=f"At step {curve.steps[-1]}: {ordinal(peers.rank)} of {peers.n_peers} trials "
+            "that have come as far, none of them complete; "
+            f"{percent(peers.chance)} chance to end as the best of them.",
         )
 
 
@@ -374,8 +376,8 @@ def assess_forecast(
         least_probability=1.0 - confidence,
         probability_of_beating_best=float(forecast.probability_of_beating(best)[0]),
         reference=reference,
-        reason=f"At step {step} it is predicted to end at {predicted(mean, std)}; its chance to "
-        f"beat {value_to_beat(reference, settings.top_n, settings.offset)} is "
-        f"{percent(probability)}.",
+        reason=f"At step {step}: {percent(probability)} chance to beat "
+        f"{value_to_beat(reference, settings.top_n, settings.offset)}, predicted to end at "
+        f"{predicted(mean, std)}.",
         inputs=inputs,
     )

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 # The decision by f-Hyperband on a trial of a rung tells of the rung's end, and only in words.
-_RUNG_END = re.compile(r"is predicted to reach \S+ ± \S+ at step (\d+);")
+_RUNG_END = re.compile(r"predicted to reach \S+ ± \S+ at step (\d+);")
 _WRAPPED = "Pruned by the wrapped "
 DECISION_ATTRS = (PREDICTED_VALUE, PREDICTED_STD, PROBABILITY_OF_BEATING_BEST, STEP, REASON, AUDIT)
 
@@ -160,7 +160,7 @@ class Decisions:
         if self._let_finish.get(identity) is not None:
             return
         self._let_finish[identity] = let_finish
-        _logger.info("Trial %d: %s", trial.number, attributes[REASON])
+        _logger.info("Trial %d. %s", trial.number, attributes[REASON])
         if let_finish:
             attributes[AUDIT] = True
         try:

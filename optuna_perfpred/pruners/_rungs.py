@@ -20,6 +20,7 @@ from optuna_perfpred.forecasts import RuleInputs
 from optuna_perfpred.forecasts import StoppingRule
 from optuna_perfpred.history import TrainingSet
 from optuna_perfpred.pruners._assessment import Assessment
+from optuna_perfpred.pruners._assessment import percent
 from optuna_perfpred.pruners._assessment import predicted
 from optuna_perfpred.pruners._forecasters import assess_forecast
 from optuna_perfpred.pruners._forecasters import FittedPredictor
@@ -242,9 +243,9 @@ class RungForecaster:
             least_probability=1.0 - self._confidence,
             probability_of_beating_best=probability,
             reference=reference,
-            reason=f"At step {step} it is predicted to reach {predicted(mean, std)} at step "
-            f"{rung.horizon}; its chance to be among the best {rank} of the {len(values)} "
-            f"trials of its rung, at {reference:.4g}, is {100.0 * probability:.2g} %.",
+            reason=f"At step {step}: predicted to reach {predicted(mean, std)} at step "
+            f"{rung.horizon}; {percent(probability)} chance to be among the best {rank} of the "
+            f"{len(values)} trials of its rung, at {reference:.4g}.",
             horizon=rung.horizon,
             inputs=inputs,
         )

@@ -63,9 +63,8 @@ class Chance(NamedTuple):
     def reason(self) -> str:
         """The chance in one sentence."""
         return (
-            f"It goes on with trial {self.trial.number}, stopped at step {self.trial.last_step}: "
-            f"its chance to beat {self.to_beat:.4g}, the best value so far, is "
-            f"{percent(self.probability)} now, for each step that it costs "
+            f"Goes on with trial {self.trial.number}, stopped at step {self.trial.last_step}: by "
+            f"now {percent(self.probability)} chance to beat {self.to_beat:.4g}; per step "
             f"{self.relative_chance:.2g} times that of a new trial."
         )
 

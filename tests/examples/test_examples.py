@@ -42,7 +42,7 @@ def test_quickstart_says_what_it_saved_and_can_be_continued(tmp_path):
     assert possible == 25 * 30
     assert trained < possible
     assert float(re.search(r"Best accuracy ([\d.]+)", output).group(1)) > 0.9
-    assert len(re.findall(r"Trial \d+: At step \d+ its chance to beat", output)) == 3
+    assert len(re.findall(r"Trial \d+\. At step \d+: \S+ % chance to beat", output)) == 3
     study = optuna.load_study(study_name="digits", storage=f"sqlite:///{tmp_path}/quickstart.db")
     assert sum(len(trial.intermediate_values) for trial in study.trials) == trained
 

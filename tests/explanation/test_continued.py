@@ -20,7 +20,7 @@ from tests.continued import study_of
 from tests.pruners import test_second_chance as chances
 
 
-PLAIN = "It goes on with trial 1, stopped at step 2."
+PLAIN = "Goes on with trial 1, stopped at step 2."
 
 
 def told(study):
@@ -56,7 +56,7 @@ def test_a_chain_tells_of_its_neighbours():
         REASON,
         "Trial 4 goes on with it, and waits to be run.",
     )
-    assert explain(study, 4).second_chances == ("It goes on with trial 2, stopped at step 4.",)
+    assert explain(study, 4).second_chances == ("Goes on with trial 2, stopped at step 4.",)
 
 
 @pytest.mark.parametrize("number", NO_NUMBERS)

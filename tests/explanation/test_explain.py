@@ -77,7 +77,8 @@ def test_a_pruned_trial(direction):
     assert explained.probability_of_beating_best == chance
     # The very trials that the pruner knew are found again.
     assert special.expit(total(explained)) == pytest.approx(chance)
-    assert f"{explained.relative_chance:.2g} times" in explained.reason
+    times = 1.0 / explained.relative_chance
+    assert f" {times:,.0f} times" in explained.reason or f" {times:.2g} times" in explained.reason
     assert (explained.n_completed, explained.n_pruned) == (20, 0)
     best = max(study.trials[:20], key=lambda t: sign * t.value)
     assert (explained.best_number, explained.best_value) == (best.number, best.value)
@@ -175,7 +176,7 @@ def test_it_reads_in_fifteen_lines_and_begins_with_what_was_logged(caplog):
     explained = explain(study, 20)
     lines = str(explained).splitlines()
     assert caplog.messages == lines[:1]
-    assert lines[0] == f"Trial 20: {study.trials[20].user_attrs['perfpred:reason']}"
+    assert lines[0] == f"Trial 20. {study.trials[20].user_attrs['perfpred:reason']}"
     assert 10 <= len(lines) <= 15
     text = "\n".join(lines[1:])
     low, high = explained.band
@@ -245,7 +246,7 @@ def test_a_trial_that_was_never_judged_says_why():
         explained = explain(study, number)
         assert explained.step is None
         assert explained.contributions == ()
-        assert str(explained).splitlines()[0] == f"Trial {number}: {explained.reason}"
+        assert str(explained).splitlines()[0] == f"Trial {number}. {explained.reason}"
         return explained.reason
 
     study.enqueue_trial({"x": 0.5})

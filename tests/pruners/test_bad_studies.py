@@ -164,7 +164,7 @@ def test_a_study_whose_first_hundred_trials_another_pruner_has_judged():
     assert run(study, best, better) is None
     assert study.best_value > best
     assert run(study, 0.05) is not None
-    assert "the best value so far" in study.trials[-1].user_attrs["perfpred:reason"]
+    assert "new trials have" in study.trials[-1].user_attrs["perfpred:reason"]
 
 
 def older_study():
@@ -178,7 +178,7 @@ def older_study():
         "perfpred:predicted_std": 0.02,
         "perfpred:probability_of_beating_best": 0.003,
         "perfpred:step": 4,
-        "perfpred:reason": "At step 4 its chance to beat 0.94, the best value so far, is 0.3 %.",
+        "perfpred:reason": "At step 4: 0.3 % chance to beat 0.94.",
     }
     for state, n, attrs in (
         (TrialState.PRUNED, 5, decision),

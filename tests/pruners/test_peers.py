@@ -8,6 +8,7 @@ from optuna.trial import TrialState
 import pytest
 
 from optuna_perfpred import PerformancePredictionPruner
+from tests.pruners.sentences import is_sentence
 from tests.pruners.studies import accuracy_curve
 from tests.pruners.studies import DECISION_ATTRS
 from tests.pruners.studies import N_STEPS
@@ -55,8 +56,9 @@ def test_the_hopeless_one_is_stopped_and_the_best_is_not(n, direction):
     attrs = study.trials[1].user_attrs
     assert set(attrs) == DECISION_ATTRS
     assert attrs["perfpred:step"] == ended[1]
-    rank = f"it is {n}th of the {n} trials that have come as far, of which none is complete"
+    rank = f": {n}th of {n} trials that have come as far, none of them complete; "
     assert rank in attrs["perfpred:reason"]
+    assert is_sentence("peers", attrs["perfpred:reason"])
     assert 0.0 <= attrs["perfpred:probability_of_beating_best"] < 1.0 / n
 
 
@@ -67,18 +69,14 @@ def test_the_rank_is_that_at_the_step():
     )
     assert ended == {}
     assessment = study.pruner.assessment(study, trials[1])
-    assert assessment.reason.startswith(
-        "At step 5 it is 8th of the 8 trials that have come as far"
-    )
+    assert assessment.reason.startswith("At step 5: 8th of 8 trials")
     trials[2].report(0.5, 6)
     trials[3].report(0.6, 6)
     trials[0].report(0.9, 6)
     trials[4].report(0.7, 6)
     assert trials[4].should_prune() is False
     assessment = study.pruner.assessment(study, trials[4])
-    assert assessment.reason.startswith(
-        "At step 6 it is 2nd of the 4 trials that have come as far"
-    )
+    assert assessment.reason.startswith("At step 6: 2nd of 4 trials")
     assert assessment.reference == 0.9
 
 
@@ -138,4 +136,4 @@ def test_once_a_trial_is_complete_the_others_are_compared_with_it():
     going_on = next(number for number in range(1, 8) if number not in ended)
     trials[going_on].report(0.9, 10)
     trials[going_on].should_prune()
-    assert "the best value so far" in study.pruner.assessment(study, trials[going_on]).reason
+    assert " chance to beat " in study.pruner.assessment(study, trials[going_on]).reason

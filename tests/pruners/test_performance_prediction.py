@@ -11,6 +11,7 @@ import pytest
 
 from optuna_perfpred import PerformancePredictionPruner
 from optuna_perfpred import SequentialRegression
+from tests.pruners.sentences import is_sentence
 from tests.pruners.studies import accuracy_curve
 from tests.pruners.studies import AlwaysPruner
 from tests.pruners.studies import DECISION_ATTRS
@@ -36,7 +37,9 @@ def test_the_reason_of_a_decision_is_left_on_the_trial(direction, predictor):
     end = 0.1 if direction == "maximize" else -0.1
     assert abs(attrs["perfpred:predicted_value"] - end) < 4 * attrs["perfpred:predicted_std"]
     assert 0.0 <= attrs["perfpred:probability_of_beating_best"] < 0.05
-    assert f"At step {step} " in attrs["perfpred:reason"]
+    kind = "rule" if predictor is None else "predictor"
+    assert is_sentence(kind, attrs["perfpred:reason"])
+    assert f"At step {step}: " in attrs["perfpred:reason"]
     assert f"{attrs['perfpred:predicted_value']:.4g}" in attrs["perfpred:reason"]
     for name in DECISION_ATTRS - {"perfpred:step", "perfpred:reason"}:
         assert type(attrs[name]) is float
@@ -194,6 +197,7 @@ def test_wrapped_pruner_decides_before_there_is_a_forecast():
     assert run(study, 0.9) == 0
     reason = study.trials[-1].user_attrs["perfpred:reason"]
     assert reason == "Pruned by the wrapped AlwaysPruner."
+    assert is_sentence("wrapped", reason)
     assert "perfpred:predicted_value" not in study.trials[-1].user_attrs
 
 
@@ -235,7 +239,7 @@ def test_decisions_are_logged(caplog):
     with caplog.at_level(logging.INFO, logger="optuna_perfpred"):
         study = study_with(PerformancePredictionPruner())
         run(study, 0.1)
-    assert f"Trial 20: {study.trials[-1].user_attrs['perfpred:reason']}" in caplog.messages
+    assert f"Trial 20. {study.trials[-1].user_attrs['perfpred:reason']}" in caplog.messages
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ import pytest
 
 from optuna_perfpred import PerformancePredictionPruner
 from optuna_perfpred import SequentialRegression
+from tests.pruners.sentences import is_sentence
 from tests.retries import died
 
 
@@ -101,9 +102,9 @@ def test_a_stopped_trial_goes_on_once_it_is_worth_more_than_a_new_one():
     assert waiting.state == TrialState.WAITING
     assert number < N_STOPPED
     assert waiting.system_attrs["fixed_params"] == study.trials[number].params
-    assert waiting.user_attrs["perfpred:second_chance"].startswith(
-        f"It goes on with trial {number}, stopped at step {STOPPED_AT}: its chance to beat 1.246, "
-    )
+    said = waiting.user_attrs["perfpred:second_chance"]
+    assert said.startswith(f"Goes on with trial {number}, stopped at step {STOPPED_AT}: by now ")
+    assert is_sentence("second chance", said)
     study.tell(trial, state=TrialState.PRUNED)
 
     continued = study.ask(SPACE)
@@ -158,7 +159,7 @@ def test_with_a_checkpoint_a_trial_costs_less_and_goes_on_sooner():
         ask(study)
         (waiting,) = going_on(study)
         said = waiting.user_attrs["perfpred:second_chance"]
-        return float(said.rsplit("costs ", 1)[1].split()[0])
+        return float(said.rsplit("per step ", 1)[1].split()[0])
 
     assert worth("checkpoint") > worth("retrain")
     assert worth("auto", **{"perfpred:checkpoint": True}) == worth("checkpoint")

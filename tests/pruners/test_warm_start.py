@@ -47,7 +47,7 @@ def test_the_value_to_beat_at_first_is_that_of_the_best_of_ten_earlier_trials():
     assert run(study, 0.1) is not None
     reason = study.trials[0].user_attrs["perfpred:reason"]
     values = sorted(trial.value for trial in earlier.trials)
-    assert f"its chance to beat {values[-9]:.4g}" in reason
+    assert f" chance to beat {values[-9]:.4g}" in reason
 
 
 def test_a_better_trial_of_the_study_takes_the_place_of_earlier_ones():

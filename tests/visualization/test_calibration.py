@@ -103,7 +103,7 @@ def test_forecasts_in_a_replay():
 
 def test_forecasts_that_are_not_of_the_final_value_are_left_out():
     study = optuna.create_study()
-    reason = "At step 0 it is predicted to reach 1 ± 2 at step 3; its chance to be among the best."
+    reason = "At step 0: predicted to reach 1 ± 2 at step 3; 4 % chance to be among the best."
     add(study, [1.0] * 5, decision(0, audit=True, reason=reason))
     assert not plot_calibration(study).data
     add(study, [1.0] * 5, decision(0, audit=True))

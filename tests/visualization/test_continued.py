@@ -101,7 +101,7 @@ def test_one_curve_with_a_circle_where_it_was_stopped(state, steps):
     assert curve.joins == [(2, pytest.approx(0.27))]
     (circles,) = (t for t in plot_forecasts(study).data if "gone on with" in t.name)
     assert list(circles.x) == [2]
-    assert "its chance to<br>beat 0.5 is 9 % now" in circles.text[0]
+    assert "by now 9 % chance" in circles.text[0]
     ax = matplotlib.plot_forecasts(study)
     assert "gone on with" in " ".join(ax.get_legend_handles_labels()[1])
 
@@ -114,4 +114,4 @@ def test_until_a_running_trial_has_come_as_far_the_stopped_curve_is_what_is_know
 @pytest.mark.parametrize("reason", [None, True, 3, [REASON], {}, "x" * 3000])
 def test_a_reason_that_is_no_sentence_is_left_out(reason):
     curve = _get_forecasts_info(study_of(second_chance=reason)).curves[1]
-    assert curve.why_continued == "It goes on with trial 1, stopped at step 2."
+    assert curve.why_continued == "Goes on with trial 1, stopped at step 2."

@@ -72,8 +72,8 @@ def test_a_study_that_was_really_pruned(direction):
 
 def test_a_forecast_for_the_end_of_a_rung_ends_there():
     attributes = decision(1) | {
-        "perfpred:reason": "At step 1 it is predicted to reach -0.5 ± 1e-07 at step 3; its chance "
-        "to be among the best 2 of the 5 trials of its rung, at 0.7, is 1 %."
+        "perfpred:reason": "At step 1: predicted to reach -0.5 ± 1e-07 at step 3; 4 % chance "
+        "to be among the best 2 of the 5 trials of its rung, at 0.7."
     }
     study = small_study()
     add_pruned(study, [0.1, 0.2], attributes)
