@@ -35,7 +35,7 @@ def test_it_prints_the_explanation(url, capsys, monkeypatch):
     monkeypatch.setenv("OPTUNA_STORAGE", url)
     assert command(capsys, "5") == expected
     reason = study.trials[5].user_attrs["perfpred:reason"]
-    assert expected[1].startswith(f"Trial 5: {reason}\n")
+    assert expected[1].startswith(f"Trial 5. {reason}\n")
 
 
 @pytest.mark.parametrize(
