@@ -56,6 +56,8 @@ from optuna_perfpred.replay import replay
 
 DEFAULT = ("none", "median", "median_warmup", "halving", "hyperband", "ours")
 MIN_COMPLETED, MIN_REPORTS = 12, 3
+# Of the trials of a study that is said to return its last or best report.
+LEAST_RETURNED = 0.8
 
 
 class Found(NamedTuple):
@@ -80,6 +82,17 @@ class Found(NamedTuple):
     def is_replayable(self) -> bool:
         reports = [len(trial.intermediate_values) for trial in self.curves]
         return len(reports) >= MIN_COMPLETED and bool(np.median(reports) >= MIN_REPORTS)
+
+    @property
+    def returned(self) -> tuple[float, float]:
+        """The shares of the trials that return their last report, and their best one."""
+        sign = 1.0 if self.direction == StudyDirection.MAXIMIZE else -1.0
+        last, best = [], []
+        for trial in self.curves:
+            reports = trial.intermediate_values
+            last.append(trial.value == reports[max(reports)])
+            best.append(trial.value == sign * max(sign * value for value in reports.values()))
+        return float(np.mean(last)), float(np.mean(best))
 
     @property
     def ends(self) -> set[tuple[str, float | None]]:
@@ -163,12 +176,7 @@ def print_census(found: list[Found]) -> None:
         n = len(study.trials)
         states = Counter(trial.state for trial in study.trials)
         lengths = [len(trial.intermediate_values) for trial in study.curves]
-        sign = 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
-        last = best = 0
-        for trial in study.curves:
-            reports = trial.intermediate_values
-            last += trial.value == reports[max(reports)]
-            best += trial.value == sign * max(sign * value for value in reports.values())
+        last, best = study.returned
         cells = [
             label(study.file),
             label(study.name),
@@ -178,7 +186,7 @@ def print_census(found: list[Found]) -> None:
             f"{states[TrialState.FAIL] / n:.0%}",
             f"{(states[TrialState.RUNNING] + states[TrialState.WAITING]) / n:.0%}",
             f"{min(lengths)}-{max(lengths)}",
-            f"{last / len(lengths):.0%} / {best / len(lengths):.0%}",
+            f"{last:.0%} / {best:.0%}",
         ]
         print("|", " | ".join(map(str, cells)), "|")
 
@@ -193,12 +201,19 @@ def print_replays(found: list[Found], pruners: list[str], n_orders: int, jobs: i
     for study, row in zip(found, table, strict=True):
         cells = [f"{speed:.1f} / {kept:.2f} / {regret:.3f}" for speed, kept, regret in row]
         print(f"| {label(study.file)}, {label(study.name)} | " + " | ".join(cells) + " |")
-    cells = [
-        f"{np.exp(np.log(of_pruner[:, 0]).mean()):.2f} / {of_pruner[:, 1].mean():.2f} / "
-        f"{of_pruner[:, 2].mean():.3f}"
-        for of_pruner in table.swapaxes(0, 1)
-    ]
-    print(f"| **all {len(found)}** | " + " | ".join(cells) + " |")
+    returns_report = np.array([max(study.returned) >= LEAST_RETURNED for study in found])
+    for title, rows in (
+        ("that return their last or best report", returns_report),
+        ("that return something else", ~returns_report),
+        ("all", np.ones(len(found), dtype=bool)),
+    ):
+        cells = [
+            f"{np.exp(np.log(of_pruner[:, 0]).mean()):.2f} / {of_pruner[:, 1].mean():.2f} / "
+            f"{of_pruner[:, 2].mean():.3f}"
+            for of_pruner in table[rows].swapaxes(0, 1)
+        ]
+        if rows.any():
+            print(f"| **{title}, {rows.sum()}** | " + " | ".join(cells) + " |")
     print(
         f"\nSpeed-up / best kept / regret in interquartile ranges; {n_orders} random orders each."
     )

@@ -55,7 +55,8 @@ def test_what_users_left_is_found_and_replayed(tmp_path):
     assert [row[1] for row in replays] == [
         "deep/study.db, a / b",
         "journal.log, journal",
-        "**all 2**",
+        "**that return their last or best report, 2**",
+        "**all, 2**",
     ]
     assert all(row[2] in ("1.0 / 1.00 / 0.000", "1.00 / 1.00 / 0.000") for row in replays)
     assert before == {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
