@@ -37,9 +37,9 @@ def run(name, *args, cwd):
 
 
 def test_quickstart_says_what_it_saved_and_can_be_continued(tmp_path):
-    output = run("quickstart.py", "--n-trials", "25", cwd=tmp_path)
+    output = run("quickstart.py", "--n-trials", "12", cwd=tmp_path)
     trained, possible = map(int, re.search(r"trained: (\d+) of (\d+)", output).groups())
-    assert possible == 25 * 30
+    assert possible == 12 * 30
     assert trained < possible
     assert float(re.search(r"Best accuracy ([\d.]+)", output).group(1)) > 0.9
     assert len(re.findall(r"Trial \d+\. At step \d+: \S+ % chance to beat", output)) == 3
@@ -47,7 +47,7 @@ def test_quickstart_says_what_it_saved_and_can_be_continued(tmp_path):
     assert sum(len(trial.intermediate_values) for trial in study.trials) == trained
 
     output = run("quickstart.py", "--n-trials", "2", cwd=tmp_path)
-    assert f"of {27 * 30}" in output
+    assert f"of {14 * 30}" in output
 
 
 def write_idx(path, array):
