@@ -10,6 +10,8 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
+from optuna_perfpred._arguments import check_at_least
+from optuna_perfpred._arguments import check_single_objective
 from optuna_perfpred._attributes import read_number
 from optuna_perfpred._attributes import read_step
 from optuna_perfpred.forecasts import Curve
@@ -33,6 +35,64 @@ if TYPE_CHECKING:
 
 
 _LEARNED_FROM = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+def predicted_study(study: Study, *, n_startup_trials: int = 5) -> Study:
+    """Show a study as it would be if its pruned trials had finished at their predicted values.
+
+    Optuna's importances and figures ask for completed trials, and most of what a study with a
+    pruner has found out is in those that were stopped: a parameter that is bad in most of its
+    range is hardly varied among the ones that were left. Give them this view instead of the
+    study. It reads the study anew each time it is asked, and neither the study nor its storage is
+    changed. Which pruned trials stay so, and which are not shown, is as for
+    :class:`~optuna_perfpred.PredictedValueSampler`.
+
+    Example:
+
+        .. testcode::
+
+            import optuna
+
+            from optuna_perfpred import PerformancePredictionPruner
+            from optuna_perfpred.samplers import predicted_study
+
+
+            def objective(trial):
+                x = trial.suggest_float("x", -1.0, 1.0)
+                y = trial.suggest_float("y", -1.0, 1.0)
+                for step in range(20):
+                    value = x**2 + 0.1 * y + 0.9**step
+                    trial.report(value, step)
+                    if trial.should_prune():
+                        raise optuna.TrialPruned()
+                return value
+
+
+            study = optuna.create_study(pruner=PerformancePredictionPruner())
+            study.optimize(objective, n_trials=30)
+            print(optuna.importance.get_param_importances(predicted_study(study)))
+
+    Args:
+        study:
+            A study with one objective, whichever pruner it was stopped by. If its pruner is a
+            :class:`~optuna_perfpred.PerformancePredictionPruner`, its rule and its features are
+            used; after :func:`optuna.load_study`, that is the one it was given.
+        n_startup_trials:
+            Pruned trials stay pruned until this many trials are complete: less tells little of
+            where others would have ended.
+
+    Returns:
+        The view.
+
+    Raises:
+        ValueError:
+            If ``study`` is not a study with one objective, or ``n_startup_trials`` is negative.
+    """
+    if not isinstance(study, Study):
+        raise ValueError(f"`study` must be an Optuna study, but got {study!r}.")
+    check_single_objective(study, "shown with predicted values")
+    check_at_least("n_startup_trials", n_startup_trials, 0)
+    return PredictedStudy(study, StoppedTrials(study, n_startup_trials))
 
 
 class StoppedTrials:
