@@ -1,8 +1,18 @@
-"""Studies whose stopped trials go on, from memory while a study runs, or when it is over."""
+"""Studies whose stopped trials go on, and when to stop a study."""
 
+from optuna_perfpred.optimization._improvement import expected_improvement
+from optuna_perfpred.optimization._improvement import ExpectedImprovement
+from optuna_perfpred.optimization._improvement import ExpectedImprovementCallback
 from optuna_perfpred.optimization._optimize import finish
 from optuna_perfpred.optimization._optimize import Finished
 from optuna_perfpred.optimization._optimize import optimize
 
 
-__all__ = ["Finished", "finish", "optimize"]
+__all__ = [
+    "ExpectedImprovement",
+    "ExpectedImprovementCallback",
+    "Finished",
+    "expected_improvement",
+    "finish",
+    "optimize",
+]
