@@ -61,7 +61,7 @@ CURVES = Path(__file__).parent / "curves"
 N_TRIALS = 200
 N_TRAININGS = 10
 N_STARTUP_TRIALS = 20
-THRESHOLDS = (0.0025, 0.005, 0.01)
+THRESHOLDS = (0.005, 0.01, 0.02)
 STAGNATION = (30, 50)
 TERMINATOR = "Optuna's terminator, regret bound"
 

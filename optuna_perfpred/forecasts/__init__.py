@@ -21,7 +21,6 @@ from optuna_perfpred.forecasts._schedule import n_learned_from as n_learned_from
 from optuna_perfpred.forecasts._stopping_rule import BoostedTrees as BoostedTrees
 from optuna_perfpred.forecasts._stopping_rule import relative_chance as relative_chance
 from optuna_perfpred.forecasts._stopping_rule import StoppingRule as StoppingRule
-from optuna_perfpred.forecasts._study_forecast import odds_of_improvement as odds_of_improvement
 from optuna_perfpred.forecasts._study_forecast import StudyForecast as StudyForecast
 from optuna_perfpred.forecasts._study_forecast import TrialForecasts as TrialForecasts
 from optuna_perfpred.forecasts._study_settings import BestTrials as BestTrials

@@ -120,11 +120,6 @@ class StoppedTrials:
         # find the same one at once: it doesn't matter whose is kept.
         self._values: tuple[Learned | None, dict[int, float]] = (None, {})
 
-    @property
-    def finished(self) -> FinishedTrials:
-        """The trials as they were last shown, each continued one once."""
-        return self._known.finished
-
     def show(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
         """Replace the stopped trials whose end can be foreseen by completed ones.
 
