@@ -1,5 +1,6 @@
-"""Studies whose stopped trials go on, and when to stop a study."""
+"""Studies whose stopped trials go on, when to stop a study, and trials of several folds."""
 
+from optuna_perfpred.optimization._folds import report_fold
 from optuna_perfpred.optimization._improvement import expected_improvement
 from optuna_perfpred.optimization._improvement import ExpectedImprovement
 from optuna_perfpred.optimization._improvement import ExpectedImprovementCallback
@@ -15,4 +16,5 @@ __all__ = [
     "expected_improvement",
     "finish",
     "optimize",
+    "report_fold",
 ]
