@@ -169,6 +169,7 @@ class StudyForecast:
         known, observed = learned.observe(trials)
         if len(known) == 0:
             return None
+        finished = finished.of_present_horizon
         n_finished = len(finished) + earlier.n_equivalent
         recent = self._recent_curves(finished, learned)
         inputs = RuleInputs(self._rule, learned, observed, recent, n_finished)
@@ -264,14 +265,15 @@ class StudyForecast:
         Returns:
             What was learned, and the earlier studies that are part of it.
         """
-        earlier, completed = self._earlier, finished.completed
+        earlier, completed = self._earlier, finished.of_present_horizon.completed
         # All trials in one sequence only for those who look at them: there may be many.
         records = tuple(finished) if len(earlier) > 0 else ()
         for trial in trials:
             earlier = earlier.unless_refused(records, trial.steps, trial.values)
         if len(completed) + len(earlier) < max(1, self._settings.n_startup_trials):
             return None, earlier
-        best, stand_in = self._best.of(completed), earlier.stand_in(len(finished))
+        best = self._best.of(finished.completed)
+        stand_in = earlier.stand_in(len(finished))
         to_beat = [record for record in (best and best[-1], stand_in) if record]
         if not to_beat:
             return None, earlier
@@ -280,20 +282,25 @@ class StudyForecast:
         n = n_learned_from(len(completed))
         learned = self._fits.get(
             (n, completed[n - 1] if n > 0 else None, len(earlier), reference),
-            lambda: self._learn_from(earlier.records(n) + completed[:n], reference),
+            lambda: self._learn_from(
+                earlier.records(n) + completed[:n],
+                reference,
+                is_compared=reference in completed or reference not in finished.completed,
+            ),
             lambda known: is_first_of(*known[:2], completed) and known[2] == len(earlier),
         )
         return learned, earlier
 
     def _learn_from(
-        self, records: tuple[CurveRecord, ...], reference: CurveRecord
+        self, records: tuple[CurveRecord, ...], reference: CurveRecord, *, is_compared: bool
     ) -> Learned | None:
         settings = self._settings
         # Trials better than the one to beat would show the rule a study in which it is not best.
         worse = [r for r in records if settings.sign * (reference.value - r.value) >= 0.0]
         worse = [r for r in worse if r is not reference]
         thinning = -(-len(worse) // _MAX_COMPLETED) or 1
-        compared = [*worse[::thinning], reference]
+        # The best one may have been trained for less than the others are.
+        compared = [*worse[::thinning], *([reference] if is_compared else [])]
         returned = ReturnedValues.of(compared, settings.sign)
         if self._warn is not None and returned.returned in (Returned.OPPOSITE, Returned.UNRELATED):
             self._warn(

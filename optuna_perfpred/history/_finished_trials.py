@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import bisect
 from dataclasses import dataclass
+import functools
 import heapq
 import operator
 import threading
 import time
 from typing import TYPE_CHECKING
 
+import numpy as np
 from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 
@@ -33,6 +35,11 @@ if TYPE_CHECKING:
 _READING_INTERVAL = 10.0
 # Trials are forgotten after this many others have asked; one that asks again reads once more.
 _N_REMEMBERED = 1000
+# Trials are longer by design, and not by chance, if as many as this were all but of one length,
+_MIN_OF_FORMER_HORIZON = 8
+_MOST = 0.8
+# and those after them are longer by at least this factor.
+_RAISED = 1.2
 
 
 class StudyHistory:
@@ -157,6 +164,28 @@ class FinishedTrials:
         """Give the completed trials, then the pruned ones."""
         yield from self.completed
         yield from self.pruned
+
+    @functools.cached_property
+    def of_present_horizon(self) -> FinishedTrials:
+        """The trials since the horizon was raised, if it was and one of them is complete.
+
+        Whoever goes on with a study of 30 epochs a trial at 100 has trials that were completed at
+        30. They tell nothing of what is gained from there on, and seem to tell that nothing is.
+        """
+        ends = np.array([r.steps[-1] if len(r.steps) > 0 else -1 for r in self.completed])
+        highest = np.maximum.accumulate(ends) if len(ends) > 0 else ends
+        for first in np.flatnonzero(highest[1:] >= _RAISED * highest[:-1])[::-1] + 1:
+            former = highest[first - 1]
+            if (
+                first >= _MIN_OF_FORMER_HORIZON
+                and former > 0
+                and np.mean(ends[:first] == former) >= _MOST
+                and np.mean(ends[first:] > former) >= _MOST
+            ):
+                last_before = self.completed[first - 1].order
+                pruned = tuple(r for r in self.pruned if r.order > last_before)
+                return FinishedTrials(self.completed[first:], pruned)
+        return self
 
     def latest(self, n: int) -> tuple[CurveRecord, ...]:
         """Give the ``n`` trials that finished last, the latest one last."""

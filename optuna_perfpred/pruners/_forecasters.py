@@ -321,7 +321,7 @@ class PredictorForecaster:
         )
 
     def _fitted(self, finished: FinishedTrials, curve: Curve) -> FittedPredictor | None:
-        settings, completed = self._settings, finished.completed
+        settings, completed = self._settings, finished.of_present_horizon.completed
         earlier = self._earlier.unless_refused(completed, curve.steps, curve.values)
         n = n_learned_from(len(completed), max(1, settings.n_startup_trials - len(earlier)))
         if n == 0:
