@@ -174,18 +174,21 @@ class FinishedTrials:
         """
         ends = np.array([r.steps[-1] if len(r.steps) > 0 else -1 for r in self.completed])
         highest = np.maximum.accumulate(ends) if len(ends) > 0 else ends
-        for first in np.flatnonzero(highest[1:] >= _RAISED * highest[:-1])[::-1] + 1:
+        begin = 0
+        for first in np.flatnonzero(highest[1:] >= _RAISED * highest[:-1]) + 1:
             former = highest[first - 1]
             if (
-                first >= _MIN_OF_FORMER_HORIZON
+                first - begin >= _MIN_OF_FORMER_HORIZON
                 and former > 0
-                and np.mean(ends[:first] == former) >= _MOST
+                and np.mean(ends[begin:first] == former) >= _MOST
                 and np.mean(ends[first:] > former) >= _MOST
             ):
-                last_before = self.completed[first - 1].order
-                pruned = tuple(r for r in self.pruned if r.order > last_before)
-                return FinishedTrials(self.completed[first:], pruned)
-        return self
+                begin = int(first)
+        if begin == 0:
+            return self
+        last_before = self.completed[begin - 1].order
+        pruned = tuple(r for r in self.pruned if r.order > last_before)
+        return FinishedTrials(self.completed[begin:], pruned)
 
     def latest(self, n: int) -> tuple[CurveRecord, ...]:
         """Give the ``n`` trials that finished last, the latest one last."""

@@ -6,6 +6,7 @@ import numpy as np
 import optuna
 from optuna.distributions import FloatDistribution
 from optuna.samplers import RandomSampler
+from optuna.storages import InMemoryStorage
 from optuna.trial import create_trial
 from optuna.trial import TrialState
 import pytest
@@ -17,8 +18,12 @@ from optuna_perfpred.history import FinishedTrials
 from optuna_perfpred.history import read_record
 
 
+SHORT, LONG = 10, 33
+N_SHORT = 25
+
+
 class Objective:
-    """Slow trainings end best, but only after more than 30 epochs."""
+    """Slow trainings end best, but only after more than a third of the epochs."""
 
     def __init__(self, n_epochs, high=1.0):
         self.n_epochs = n_epochs
@@ -27,7 +32,7 @@ class Objective:
     def __call__(self, trial):
         x = trial.suggest_float("x", 0.0, self.high)
         slowness = trial.suggest_float("slowness", 0.0, 1.0)
-        epochs = np.arange(1, self.n_epochs + 1)
+        epochs = 3 * np.arange(1, self.n_epochs + 1)
         noise = 0.004 * np.random.default_rng(trial.number).normal(size=len(epochs))
         reached = (1 - np.exp(-epochs / (10 + 40 * slowness))) * (0.85 + 0.15 * slowness)
         curve = 0.3 + 0.6 * (1 - (x - 0.3) ** 2) * reached + noise
@@ -39,14 +44,14 @@ class Objective:
         return curve[-1]
 
 
-def study_of_30_epochs(predictor=None, **kwargs):
+def study_of_short_trials(predictor=None, **kwargs):
     study = optuna.create_study(
         direction="maximize",
         sampler=RandomSampler(seed=0),
         pruner=PerformancePredictionPruner(predictor),
         **kwargs,
     )
-    study.optimize(Objective(30), n_trials=40)
+    study.optimize(Objective(SHORT), n_trials=N_SHORT)
     return study
 
 
@@ -54,26 +59,26 @@ def n_steps(trials):
     return sum(len(trial.intermediate_values) for trial in trials)
 
 
-@pytest.mark.parametrize("horizon", [None, 99])
+@pytest.mark.parametrize("horizon", [None, LONG - 1])
 def test_raised_horizon(horizon):
-    study = study_of_30_epochs()
+    study = study_of_short_trials()
     # Another process, perhaps with the horizon that is meant.
     study.pruner = PerformancePredictionPruner(horizon=horizon)
-    study.optimize(Objective(100), n_trials=40)
-    new = study.trials[40:]
-    assert n_steps(new) < 0.75 * 40 * 100
+    study.optimize(Objective(LONG), n_trials=25)
+    new = study.trials[N_SHORT:]
+    assert n_steps(new) < 0.8 * 25 * LONG
     best = max(trial.user_attrs["final"] for trial in new)
-    assert study.best_trial.number >= 40
+    assert study.best_trial.number >= N_SHORT
     assert study.best_value > best - 0.01
     pruned = [trial for trial in new if trial.state == TrialState.PRUNED]
-    assert any(trial.last_step > 30 for trial in pruned)
+    assert any(trial.last_step > SHORT for trial in pruned)
     assert "pruned" in str(explain(study, pruned[-1].number))
 
 
 def test_raised_horizon_with_a_predictor():
-    study = study_of_30_epochs(SequentialRegression("ridge"))
-    study.optimize(Objective(100), n_trials=30)
-    best = max(trial.user_attrs["final"] for trial in study.trials[40:])
+    study = study_of_short_trials(SequentialRegression("ridge"))
+    study.optimize(Objective(LONG), n_trials=12)
+    best = max(trial.user_attrs["final"] for trial in study.trials[N_SHORT:])
     assert study.best_value > best - 0.01
 
 
@@ -112,17 +117,17 @@ def test_which_trials_are_of_the_present_horizon(ends, n_left):
 
 
 def test_narrower_space_keeps_what_was_learned():
-    study = study_of_30_epochs()
+    study = study_of_short_trials()
     study.sampler = RandomSampler(seed=1)
-    study.optimize(Objective(30, high=0.5), n_trials=20)
-    new = study.trials[40:]
+    study.optimize(Objective(SHORT, high=0.5), n_trials=20)
+    new = study.trials[N_SHORT:]
     assert all(trial.distributions["x"] == FloatDistribution(0.0, 0.5) for trial in new)
     fresh = optuna.create_study(
         direction="maximize",
         sampler=RandomSampler(seed=1),
         pruner=PerformancePredictionPruner(),
     )
-    fresh.optimize(Objective(30, high=0.5), n_trials=20)
+    fresh.optimize(Objective(SHORT, high=0.5), n_trials=20)
     assert n_steps(new) < n_steps(fresh.trials)
 
 
@@ -156,21 +161,22 @@ def test_narrower_choices_are_another_study():
     assert narrower.trials[0].state == TrialState.PRUNED or narrower.trials[0].params["width"] == 4
 
 
-def test_renamed_metric(tmp_path):
-    url = f"sqlite:///{tmp_path}/study.db"
-    study = study_of_30_epochs(storage=url, study_name="net")
+@pytest.mark.filterwarnings("ignore:.*set_metric_names is experimental")
+def test_renamed_metric():
+    storage = InMemoryStorage()
+    study = study_of_short_trials(storage=storage, study_name="net")
     study.set_metric_names(["accuracy"])
     again = optuna.load_study(
         study_name="net",
-        storage=url,
+        storage=storage,
         sampler=RandomSampler(seed=1),
         pruner=PerformancePredictionPruner(),
     )
     again.set_metric_names(["validation accuracy"])
-    again.optimize(Objective(30), n_trials=10)
-    unnamed = study_of_30_epochs()
+    again.optimize(Objective(SHORT), n_trials=10)
+    unnamed = study_of_short_trials()
     unnamed.sampler = RandomSampler(seed=1)
-    unnamed.optimize(Objective(30), n_trials=10)
+    unnamed.optimize(Objective(SHORT), n_trials=10)
 
     def decisions(of):
         return [(trial.state, trial.last_step) for trial in of.trials]
