@@ -36,7 +36,7 @@ _READING_INTERVAL = 10.0
 # Trials are forgotten after this many others have asked; one that asks again reads once more.
 _N_REMEMBERED = 1000
 # Trials are longer by design, and not by chance, if as many as this were all but of one length,
-_MIN_OF_FORMER_HORIZON = 8
+_MIN_OF_FORMER_HORIZON = 5
 _MOST = 0.8
 # and those after them are longer by at least this factor.
 _RAISED = 1.2

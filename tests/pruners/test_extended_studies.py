@@ -34,7 +34,7 @@ class Objective:
         slowness = trial.suggest_float("slowness", 0.0, 1.0)
         epochs = 3 * np.arange(1, self.n_epochs + 1)
         noise = 0.004 * np.random.default_rng(trial.number).normal(size=len(epochs))
-        reached = (1 - np.exp(-epochs / (10 + 40 * slowness))) * (0.85 + 0.15 * slowness)
+        reached = (1 - np.exp(-epochs / (10 + 60 * slowness))) * (0.6 + 0.4 * slowness)
         curve = 0.3 + 0.6 * (1 - (x - 0.3) ** 2) * reached + noise
         trial.set_user_attr("final", float(curve[-1]))
         for epoch, value in enumerate(curve):
@@ -98,10 +98,10 @@ def finished_trials(ends):
         ([], 0),
         ([30] * 20, 20),
         ([30] * 20 + [100], 1),
-        ([30] * 20 + [100] * 5 + [300] * 3, 8),  # Five are too few to tell of a second raise.
+        ([30] * 20 + [100] * 4 + [300] * 3, 7),  # Four are too few to tell of a second raise.
         ([30] * 20 + [100] * 9 + [300] * 3, 3),
         ([30] * 18 + [12, 20] + [100] * 3, 3),  # Some that stopped by themselves,
-        ([30] * 5 + [100] * 3, 8),  # too few to tell,
+        ([30] * 4 + [100] * 3, 7),  # too few to tell,
         ([30] * 20 + [32] * 3, 23),  # hardly longer,
         ([100] * 20 + [30] * 3, 23),  # shorter,
         ([30, 100] * 10, 20),  # as long as a parameter says,
