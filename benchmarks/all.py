@@ -84,6 +84,12 @@ TABLES = [
         "--sets lcdb_36_segment stepback_mnist_mlp dopamine_boxing",
     ),
     Table("second-chances-cost", "second_chances.py --cost", ""),
+    Table(
+        "stop-study",
+        "stop_study.py --curves benchmarks/curves {curves} --rules {rules} --every 20",
+        "--sets naap440 kjv_language_models --no-terminator",
+    ),
+    Table("cross-validation", "cross_validation.py", "--n-configs 15 --n-orders 2"),
     Table("evidence", "evidence.py all --curves {curves}", "--n-splits 1 --n-orders 1"),
     Table("live", "live.py --output {output}", "--n-seeds 1 --n-trials 20"),
     Table(

@@ -102,7 +102,7 @@ def train(
     if learner == "network":
         width, batch_size = params["width"], params["batch_size"]
         network = (MLPRegressor if data.is_regression else MLPClassifier)(
-            (width,),
+            hidden_layer_sizes=(width,),
             learning_rate_init=params["learning_rate"],
             alpha=params["alpha"],
             batch_size=min(batch_size, len(y)),
