@@ -46,7 +46,7 @@ _MIN_LAST = 20
 # What a trial costs by now is taken from this many that ended last.
 _N_RECENT = 20
 # The share of the interquartile range below which an improvement is not worth the steps.
-_LEAST_SHARE = 0.01
+_LEAST_SHARE = 0.005
 
 
 class ExpectedImprovement(NamedTuple):
@@ -128,7 +128,7 @@ class ExpectedImprovementCallback:
     Args:
         threshold:
             The study is stopped if the best value is expected to improve by less than this, in the
-            unit of the objective. If :obj:`None`, by less than 1 % of the interquartile range of
+            unit of the objective. If :obj:`None`, by less than 0.5 % of the interquartile range of
             the values of all trials.
         n_trainings:
             The price of that improvement, in whole trainings.
