@@ -22,9 +22,7 @@ if TYPE_CHECKING:
     from optuna.artifacts._protocol import ArtifactStore
     from optuna.trial import BaseTrial
 else:
-    Callback = import_extra(
-        "lightning.pytorch", "lightning", "LightningPruningCallback"
-    ).Callback
+    Callback = import_extra("lightning.pytorch", "lightning", "LightningPruningCallback").Callback
 
 import torch
 from torch.multiprocessing import ProcessRaisedException
@@ -117,7 +115,7 @@ class LightningPruningCallback(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Report what was validated, unless the epoch ends with it."""
-        if trainer.sanity_checking or not trainer.training and not trainer.validating:
+        if trainer.sanity_checking or (not trainer.training and not trainer.validating):
             return
         self._has_validated = True
         if not _ends_epochs(trainer):
@@ -140,7 +138,9 @@ class LightningPruningCallback(Callback):
                 If it was that.
         """
         if isinstance(exception, ProcessRaisedException):
-            pruned = re.search(r"TrialPruned: (Trial \d+ was pruned at step \d+\.)", str(exception))
+            pruned = re.search(
+                r"TrialPruned: (Trial \d+ was pruned at step \d+\.)", str(exception)
+            )
             if pruned is not None:
                 raise optuna.TrialPruned(pruned[1]) from None
 

@@ -196,9 +196,7 @@ class SharedTrial:
         return result  # type: ignore[return-value]
 
 
-def _report(
-    trial: BaseTrial, metrics: Mapping[str, Any], monitor: str, step: int
-) -> float | None:
+def _report(trial: BaseTrial, metrics: Mapping[str, Any], monitor: str, step: int) -> float | None:
     value = metrics.get(monitor)
     if value is None:
         warnings.warn(

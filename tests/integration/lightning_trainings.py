@@ -36,14 +36,14 @@ class Network(pl.LightningModule):
         return torch.optim.Adam(self.parameters(), lr=self.rate)
 
 
-def fit(network, callback, *, n_epochs=N_EPOCHS, n_batches=6, **options):
+def fit(network, callback, *, n_epochs=N_EPOCHS, n_batches=6, more=(), **options):
     """Train, and give the trainer."""
     images, labels = load_digits(return_X_y=True)
     X, y = torch.tensor(images / 16.0, dtype=torch.float32), torch.tensor(labels)
     trainer = pl.Trainer(
         max_epochs=n_epochs,
         accelerator="cpu",
-        callbacks=[callback] if isinstance(callback, pl.Callback) else callback,
+        callbacks=[callback, *more],
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
