@@ -125,8 +125,13 @@ def test_ranks_with_trials_of_their_own_are_told(storage, tmp_path):
         return 0.5
 
     study = study_with_good_trials(storage)
+
+    def ask_on_each():
+        journal = JournalStorage(JournalFileBackend(str(tmp_path / "journal.log")))
+        optuna.load_study(study_name="study", storage=journal).optimize(objective, n_trials=1)
+
     with pytest.raises(ProcessRaisedException, match="All ranks must train the trial of rank 0"):
-        run_ranks(study.optimize, objective, 1)
+        run_ranks(ask_on_each)
     assert not study.get_trials(states=[TrialState.COMPLETE])[6:]
 
 
