@@ -1,6 +1,6 @@
 """Callbacks for training libraries, where optuna-integration's fall short, and for trackers.
 
-Each is imported with its library when it is first used.
+Each is imported, with its library, when it is first used.
 """
 
 from __future__ import annotations
@@ -9,36 +9,28 @@ import importlib
 from typing import Any
 from typing import TYPE_CHECKING
 
+from optuna_perfpred.integration._sklearn import SklearnPruning
+from optuna_perfpred.integration._trackers import TrackerCallback
+
 
 if TYPE_CHECKING:
     from optuna_perfpred.integration._lightning import LightningPruningCallback
-    from optuna_perfpred.integration._sklearn import SklearnPruning
-    from optuna_perfpred.integration._trackers import MLflowForecastCallback
-    from optuna_perfpred.integration._trackers import WeightsAndBiasesForecastCallback
     from optuna_perfpred.integration._transformers import TransformersPruningCallback
 
 
 __all__ = [
     "LightningPruningCallback",
-    "MLflowForecastCallback",
     "SklearnPruning",
+    "TrackerCallback",
     "TransformersPruningCallback",
-    "WeightsAndBiasesForecastCallback",
 ]
-_MODULES = {
+_LAZY = {
     "LightningPruningCallback": "_lightning",
-    "MLflowForecastCallback": "_trackers",
-    "SklearnPruning": "_sklearn",
     "TransformersPruningCallback": "_transformers",
-    "WeightsAndBiasesForecastCallback": "_trackers",
 }
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
+    if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return [*globals(), *__all__]
+    return getattr(importlib.import_module(f"{__name__}.{_LAZY[name]}"), name)
