@@ -25,7 +25,7 @@ else:
     Callback = import_extra("lightning.pytorch", "lightning", "LightningPruningCallback").Callback
 
 import torch
-from torch.multiprocessing import ProcessRaisedException
+from torch.multiprocessing.spawn import ProcessRaisedException
 
 from optuna_perfpred.integration._shared_trial import SharedTrial
 

@@ -56,10 +56,11 @@ class TransformersPruningCallback(TrainerCallback):
                     learning_rate=trial.suggest_float("learning_rate", 1e-6, 1e-3, log=True),
                     eval_strategy="epoch",
                     save_strategy="epoch",
-                    ...,
                 )
                 callback = TransformersPruningCallback(trial, "eval_loss", store="checkpoints")
-                trainer = Trainer(model, arguments, ..., callbacks=[callback])
+                trainer = Trainer(
+                    model, arguments, train_dataset=train, eval_dataset=valid, callbacks=[callback]
+                )
                 trainer.train(resume_from_checkpoint=callback.resume_from_checkpoint)
                 return callback.value
 
@@ -161,7 +162,7 @@ class TransformersPruningCallback(TrainerCallback):
 def _step(args: TrainingArguments, state: TrainerState) -> int:
     if args.eval_strategy == "epoch":
         return int((state.epoch or 0.0) + 1e-6)  # A sum of fractions.
-    return state.global_step
+    return int(state.global_step)
 
 
 def _zip(folder: Path) -> bytes:

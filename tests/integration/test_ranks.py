@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
+import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
