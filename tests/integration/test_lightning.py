@@ -16,13 +16,14 @@ import torch
 from torch.multiprocessing import ProcessRaisedException
 
 from optuna_perfpred import PerformancePredictionPruner
+from tests.integration.libraries import library
 from tests.integration.studies import check_pruned
 from tests.integration.studies import hopeless
 from tests.integration.studies import N_EPOCHS
 from tests.integration.studies import study_with_good_trials
 
 
-pl = pytest.importorskip("lightning.pytorch")
+pl = library("lightning.pytorch")
 
 from optuna_perfpred.integration import LightningPruningCallback  # noqa: E402
 from tests.integration.lightning_trainings import fit  # noqa: E402

@@ -11,6 +11,7 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import SGDClassifier
 
 from optuna_perfpred import PerformancePredictionPruner
+from tests.integration.libraries import library
 from tests.integration.studies import check_pruned
 from tests.integration.studies import hopeless
 from tests.integration.studies import N_EPOCHS
@@ -19,7 +20,7 @@ from tests.integration.studies import study_with_good_trials
 
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
-integration = pytest.importorskip("optuna_integration")
+integration = library("optuna_integration")
 images, labels = load_digits(return_X_y=True)
 X, X_valid, y, y_valid = images[:300], images[300:500], labels[:300], labels[300:500]
 pytestmark = [
@@ -146,7 +147,7 @@ def train_lightning(trial):
     ],
 )
 def test_a_hopeless_training_is_stopped(library, objective):
-    pytest.importorskip(library)
+    library(library)
     study = study_with_good_trials()
     hopeless(study)
     study.optimize(objective, n_trials=1)

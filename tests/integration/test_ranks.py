@@ -13,6 +13,7 @@ import pytest
 import torch.distributed as dist
 from torch.multiprocessing import ProcessRaisedException
 
+from tests.integration.libraries import library
 from tests.integration.ranks import optimize
 from tests.integration.ranks import run_ranks
 from tests.integration.studies import check_pruned
@@ -22,9 +23,9 @@ from tests.integration.studies import study_with_good_trials
 from tests.retries import died
 
 
-lightning = pytest.importorskip("lightning.pytorch")
-transformers = pytest.importorskip("transformers")
-TorchDistributedTrial = pytest.importorskip("optuna_integration").TorchDistributedTrial
+lightning = library("lightning.pytorch")
+transformers = library("transformers")
+TorchDistributedTrial = library("optuna_integration").TorchDistributedTrial
 
 from optuna_perfpred.integration import LightningPruningCallback  # noqa: E402
 from optuna_perfpred.integration import TransformersPruningCallback  # noqa: E402

@@ -7,6 +7,7 @@ import pytest
 
 from optuna_perfpred.integration import TrackerCallback
 from optuna_perfpred.visualization import savings
+from tests.integration.libraries import library
 from tests.integration.studies import hopeless
 from tests.integration.studies import N_EPOCHS
 from tests.integration.studies import study_with_good_trials
@@ -47,7 +48,7 @@ def expected(study, trial):
 
 
 def test_wandb_has_the_forecasts(tmp_path, monkeypatch, optimize):
-    wandb = pytest.importorskip("wandb")
+    wandb = library("wandb")
     monkeypatch.setenv("WANDB_SILENT", "true")
     with wandb.init(project="test", mode="offline", dir=str(tmp_path)) as run:
         run.log({"mine": 1.0}, step=7)
@@ -61,7 +62,7 @@ def test_wandb_has_the_forecasts(tmp_path, monkeypatch, optimize):
 
 
 def test_mlflow_has_the_forecasts(tmp_path, monkeypatch, optimize):
-    mlflow = pytest.importorskip("mlflow")
+    mlflow = library("mlflow")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     mlflow.set_tracking_uri(tmp_path.as_uri())
     mlflow.set_experiment("test")
@@ -77,7 +78,7 @@ def test_mlflow_has_the_forecasts(tmp_path, monkeypatch, optimize):
 
 
 def test_a_tracker_that_fails_is_told_and_the_study_goes_on(tmp_path, monkeypatch, optimize):
-    mlflow = pytest.importorskip("mlflow")
+    mlflow = library("mlflow")
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     mlflow.set_tracking_uri(tmp_path.as_uri())
     mlflow.set_experiment("test")
@@ -91,7 +92,7 @@ def test_a_tracker_that_fails_is_told_and_the_study_goes_on(tmp_path, monkeypatc
 
 @pytest.mark.parametrize("tracker", ["mlflow", "wandb"])
 def test_there_must_be_a_run(tracker):
-    pytest.importorskip(tracker)
+    library(tracker)
     with pytest.raises(ValueError, match="no active run"):
         TrackerCallback(tracker)
 

@@ -10,13 +10,14 @@ from optuna.trial import TrialState
 import pytest
 
 from optuna_perfpred import PerformancePredictionPruner
+from tests.integration.libraries import library
 from tests.integration.studies import check_pruned
 from tests.integration.studies import hopeless
 from tests.integration.studies import N_EPOCHS
 from tests.integration.studies import study_with_good_trials
 
 
-transformers = pytest.importorskip("transformers")
+transformers = library("transformers")
 
 from optuna_perfpred.integration import TransformersPruningCallback  # noqa: E402
 from tests.integration.trainer_trainings import train  # noqa: E402

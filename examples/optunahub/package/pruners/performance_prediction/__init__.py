@@ -1,0 +1,4 @@
+from optuna_perfpred import PerformancePredictionPruner
+
+
+__all__ = ["PerformancePredictionPruner"]

@@ -1,0 +1,4 @@
+from optuna_perfpred import ArchitectureSampler
+
+
+__all__ = ["ArchitectureSampler"]

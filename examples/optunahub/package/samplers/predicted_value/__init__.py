@@ -1,0 +1,4 @@
+from optuna_perfpred import PredictedValueSampler
+
+
+__all__ = ["PredictedValueSampler"]
