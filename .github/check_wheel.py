@@ -1,4 +1,4 @@
-"""Tell whether a wheel holds what it must and nothing else: python .github/check_wheel.py WHEEL."""
+"""Tell whether a wheel holds what it must, and nothing else: check_wheel.py WHEEL."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ def faults(wheel: Path) -> list[str]:
 
 
 def main() -> None:
+    """Print what is wrong with a wheel, and fail if something is."""
     [name] = sys.argv[1:]
     found = faults(Path(name))
     print(*found, sep="\n")
