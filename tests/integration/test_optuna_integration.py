@@ -136,7 +136,7 @@ def train_lightning(trial):
 
 
 @pytest.mark.parametrize(
-    ("library", "objective"),
+    ("name", "objective"),
     [
         ("keras", train_keras),
         ("lightgbm", train_lightgbm),
@@ -146,8 +146,8 @@ def train_lightning(trial):
         ("xgboost", folds_of_xgboost),
     ],
 )
-def test_a_hopeless_training_is_stopped(library, objective):
-    library(library)
+def test_a_hopeless_training_is_stopped(name, objective):
+    library(name)
     study = study_with_good_trials()
     hopeless(study)
     study.optimize(objective, n_trials=1)

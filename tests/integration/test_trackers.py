@@ -50,7 +50,10 @@ def expected(study, trial):
 def test_wandb_has_the_forecasts(tmp_path, monkeypatch, optimize):
     wandb = library("wandb")
     monkeypatch.setenv("WANDB_SILENT", "true")
-    with wandb.init(project="test", mode="offline", dir=str(tmp_path)) as run:
+    quick = wandb.Settings(
+        console="off", disable_git=True, x_disable_meta=True, x_disable_stats=True
+    )
+    with wandb.init(project="test", mode="offline", dir=str(tmp_path), settings=quick) as run:
         run.log({"mine": 1.0}, step=7)
         study, trial = optimize(TrackerCallback("wandb"))
         logged = dict(run.summary)
