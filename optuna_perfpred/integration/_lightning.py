@@ -115,7 +115,7 @@ class LightningPruningCallback(Callback):
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Report what was validated, unless the epoch ends with it."""
-        if trainer.sanity_checking or (not trainer.training and not trainer.validating):
+        if trainer.sanity_checking or trainer.state.fn != "fit":
             return
         self._has_validated = True
         if not _ends_epochs(trainer):

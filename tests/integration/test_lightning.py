@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
+import warnings
 
 import optuna
 from optuna.pruners import BasePruner
@@ -199,8 +200,19 @@ def test_there_must_be_a_trial(trial):
 
 
 def test_validations_within_an_epoch_are_reported_by_steps():
-    trial = run(Network(0.1), n_epochs=2, n_batches=6, val_check_interval=3)
-    assert sorted(trial.intermediate_values) == [3, 6, 9, 12]
+    def objective(trial):
+        network = Network(0.1)
+        callback = LightningPruningCallback(trial, "accuracy")
+        trainer = fit(network, callback, n_epochs=2, n_batches=6, val_check_interval=3)
+        # What is validated afterwards is not reported.
+        trainer.validate(network, trainer.val_dataloaders, verbose=False)
+        return callback.value
+
+    study = optuna.create_study(direction="maximize", pruner=StopAfter(None))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="The reported value is ignored")
+        study.optimize(objective, n_trials=1)
+    assert sorted(study.trials[0].intermediate_values) == [3, 6, 9, 12]
 
 
 def test_what_is_validated_every_second_epoch_is_reported_then():
