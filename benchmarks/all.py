@@ -113,6 +113,7 @@ TABLES = [
     ),
     Table("overhead", "overhead.py", "--storages in-memory SQLite --n-trials 1"),
     Table("overhead-steps", "overhead_steps.py --processor", "--storages in-memory --most 20000"),
+    Table("import-time", "import_time.py", ""),
     Table("scale-workers", "scale.py workers", "--workers 1 2 --n-trials 8"),
     Table(
         "scale-replay",
