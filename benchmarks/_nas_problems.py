@@ -44,7 +44,7 @@ class Curve(NamedTuple):
 
     Attributes:
         values: The validation accuracy after each epoch.
-        seconds: What an epoch takes.
+        seconds: What an epoch takes of the processor.
     """
 
     values: list[float]
@@ -69,7 +69,8 @@ def load(args: argparse.Namespace) -> Problem:
     """Load a problem; what was loaded and trained before in this process is kept."""
     if args.problem == "surrogate":
         return _surrogate(args.curves)
-    return {"digits": _digits, "fashion": _fashion, "text": _text}[args.problem]()
+    make = {"digits": _digits, "fashion": _fashion, "text": _text}[args.problem]
+    return make(args.n_epochs, args.share)
 
 
 @cache
@@ -87,14 +88,14 @@ def _surrogate(folder: Path) -> Problem:
 
 
 @cache
-def _digits() -> Problem:
+def _digits(n_epochs: int, share: float) -> Problem:
     """Scikit-learn's digits and small networks of the published layers."""
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)
     images = images.reshape(-1, 1, 8, 8) / 16.0
     order = np.random.default_rng(0).permutation(len(labels))
-    half = len(labels) // 2
+    half = int(share * (len(labels) // 2))
     space = ConvNetSpace(
         (1, 8, 8),
         10,
@@ -107,15 +108,16 @@ def _digits() -> Problem:
     parts = (
         images[order[:half]],
         labels[order[:half]],
-        images[order[half:]],
-        labels[order[half:]],
+        images[order[half : 2 * half]],
+        labels[order[half : 2 * half]],
     )
-    return Problem(space, _trained(parts, batch_size=32, num_epochs=20), (200, 400))
+    return _trained(space, parts, n_epochs, batch_size=32)
 
 
 @cache
-def _fashion(n_train: int = 2000, n_valid: int = 1000) -> Problem:
+def _fashion(n_epochs: int, share: float) -> Problem:
     """Fashion-MNIST at half its resolution, residual and separable blocks."""
+    n_train, n_valid = int(share * 2000), int(share * 1000)
     folder = Path("/usr/share/datasets/fashion-mnist")  # Debian's dataset-fashion-mnist.
     read = {}
     for name, offset in (("images-idx3", 16), ("labels-idx1", 8)):
@@ -137,17 +139,15 @@ def _fashion(n_train: int = 2000, n_valid: int = 1000) -> Problem:
         max_depth=6,
     )
     parts = images[:n_train], labels[:n_train], images[n_train:], labels[n_train:]
-    return Problem(
-        space, _trained(parts, batch_size=64, num_epochs=15, learning_rate=5e-3), (150, 300)
-    )
+    return _trained(space, parts, n_epochs, batch_size=64, learning_rate=5e-3)
 
 
 @cache
-def _text(n_characters: int = 40_000, length: int = 40) -> Problem:
+def _text(n_epochs: int, share: float, length: int = 40) -> Problem:
     """The next character of the reference of the Python language, transformer blocks."""
     from pydoc_data.topics import topics
 
-    text = "\n\n".join(topics.values())[:n_characters]
+    text = "\n\n".join(topics.values())[: int(share * 40_000)]
     characters = sorted(set(text))
     tokens = np.array([characters.index(character) for character in text])
     pieces = np.lib.stride_tricks.sliding_window_view(tokens, length + 1)[::length]
@@ -164,9 +164,7 @@ def _text(n_characters: int = 40_000, length: int = 40) -> Problem:
     )
     train, valid = pieces[:n_train].copy(), pieces[n_train:].copy()
     parts = train[:, :-1], train[:, 1:], valid[:, :-1], valid[:, 1:]
-    return Problem(
-        space, _trained(parts, batch_size=32, num_epochs=15, learning_rate=5e-3), (150, 300)
-    )
+    return _trained(space, parts, n_epochs, batch_size=32, learning_rate=5e-3)
 
 
 class _RecordingTrial(optuna.trial.FixedTrial):
@@ -179,12 +177,13 @@ class _RecordingTrial(optuna.trial.FixedTrial):
 
 
 def _trained(
+    space: LayerSpace[Any],
     parts: tuple[np.ndarray, ...],
+    n_epochs: int,
     *,
     batch_size: int,
-    num_epochs: int,
     learning_rate: float = 1e-3,
-) -> Callable[[Architecture], Curve]:
+) -> Problem:
     import torch
     from torch.utils.data import DataLoader
     from torch.utils.data import TensorDataset
@@ -205,16 +204,16 @@ def _trained(
         trial = _RecordingTrial()
         seed = int.from_bytes(hashlib.sha256(str(architecture).encode()).digest()[:4], "big")
         make_network = partial(build, architecture, bias=True)
-        start = time.perf_counter()
+        start = time.process_time()
         train(
             trial,
             make_network,
             training,
             validation,
-            num_epochs=num_epochs,
+            num_epochs=n_epochs,
             learning_rate=learning_rate,
             seed=seed,
         )
-        return Curve(trial.values, (time.perf_counter() - start) / num_epochs)
+        return Curve(trial.values, (time.process_time() - start) / n_epochs)
 
-    return curve
+    return Problem(space, curve, (10 * n_epochs, 20 * n_epochs))

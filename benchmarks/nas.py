@@ -1,7 +1,8 @@
 """What samplers and the pruner make of an architecture search.
 
 Random search, TPE, published Q-learning and ArchitectureSampler, each without a pruner and with
-ours, all with their default arguments on the same space and the same number of trials:
+ours, TPE also with predicted values (which ArchitectureSampler always has), all with their default
+arguments on the same space and the same number of trials:
 
 - last 10 %: the mean value of the last tenth of the architectures when fully trained, the figure
   of merit of Baker et al. 2017, "Designing Neural Network Architectures" (figure 3);
@@ -27,11 +28,12 @@ gives one that was not, as `benchmarks/stopping_rule/train.py --rules` writes it
     python benchmarks/nas.py digits [--n-trials 80] [--n-seeds 3] [--jobs 2]
     python benchmarks/nas.py fashion [--n-trials 60] [--n-seeds 3] [--jobs 2]
     python benchmarks/nas.py text [--n-trials 60] [--n-seeds 3] [--jobs 2]
+        [--n-epochs 15] [--share 1.0] of each data set
 
 train small networks of the published layers on scikit-learn's digits (which the rule that comes
 with the package knows), of residual and separable blocks on Fashion-MNIST, and of transformer
 blocks on a text. An architecture is always trained with the same seed, once for all searches of a
-process; its epochs and seconds count in each of them.
+process; its epochs, and the seconds of the processor, count in each of them.
 """
 
 from __future__ import annotations
@@ -58,6 +60,7 @@ from optuna.samplers import TPESampler
 
 from optuna_perfpred import ArchitectureSampler
 from optuna_perfpred import PerformancePredictionPruner
+from optuna_perfpred import PredictedValueSampler
 from optuna_perfpred import QLearningSampler
 from optuna_perfpred import StoppingRule
 
@@ -68,7 +71,8 @@ if TYPE_CHECKING:
     from optuna_perfpred.nas import Architecture
 
 
-SAMPLERS = ("random", "TPE", "Q-learning", "ArchitectureSampler")
+PREDICTED = "TPE, predicted values"  # Of what was stopped, so only with a pruner.
+SAMPLERS = ("random", "TPE", PREDICTED, "Q-learning", "ArchitectureSampler")
 
 
 class Result(NamedTuple):
@@ -92,8 +96,12 @@ def search(args: Args, sampler_name: str, pruned: bool, seed: int) -> Result:
         )
     elif sampler_name == "ArchitectureSampler":
         sampler = ArchitectureSampler(problem.space, seed=seed)
+    elif sampler_name == "random":
+        sampler = RandomSampler(seed=seed)
     else:
-        sampler = {"random": RandomSampler, "TPE": TPESampler}[sampler_name](seed=seed)
+        sampler = TPESampler(seed=seed)
+        if sampler_name == PREDICTED:
+            sampler = PredictedValueSampler(sampler)
     predictor = None if args.rule is None else StoppingRule(args.rule)
     pruner = PerformancePredictionPruner(predictor) if pruned else NopPruner()
     study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner)
@@ -143,6 +151,8 @@ class Args(argparse.Namespace):
     curves: Path
     rule: str | None
     n_trials: int
+    n_epochs: int
+    share: float
     n_seeds: int
     n_gp_seeds: int
     first_seed: int
@@ -154,11 +164,11 @@ class Args(argparse.Namespace):
 def parse_args() -> Args:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     problems = parser.add_subparsers(dest="problem", required=True)
-    for name, n_trials, n_seeds in (
-        ("surrogate", 500, 20),
-        ("digits", 80, 3),
-        ("fashion", 60, 3),
-        ("text", 60, 3),
+    for name, n_trials, n_seeds, n_epochs in (
+        ("surrogate", 500, 20, 20),
+        ("digits", 80, 3, 20),
+        ("fashion", 60, 3, 15),
+        ("text", 60, 3, 15),
     ):
         problem = problems.add_parser(name)
         problem.add_argument("--n-trials", type=int, default=n_trials)
@@ -169,6 +179,9 @@ def parse_args() -> Args:
         problem.add_argument("--rule", metavar="FILE", help="default: the package's")
         if name == "surrogate":
             problem.add_argument("--curves", type=Path, required=True, metavar="DIR")
+        else:
+            problem.add_argument("--n-epochs", type=int, default=n_epochs)
+            problem.add_argument("--share", type=float, default=1.0, help="of the data")
     tabular = problems.add_parser("tabular")
     tabular.add_argument("--n-trials", type=int, default=200)
     tabular.add_argument("--n-seeds", type=int, default=30)
@@ -191,7 +204,12 @@ def main() -> None:
         _nas_tabular.main(args)
         return
     problem = _nas_problems.load(args)
-    rows = [(sampler, pruned) for pruned in (False, True) for sampler in args.samplers]
+    rows = [
+        (sampler, pruned)
+        for pruned in (False, True)
+        for sampler in args.samplers
+        if pruned or sampler != PREDICTED
+    ]
     # Processes are forked and so have the problem.
     results = Parallel(args.jobs, backend="multiprocessing")(
         delayed(search)(args, *row, args.first_seed + i)
@@ -209,7 +227,7 @@ def main() -> None:
     whole: dict[str, float] = {}
     for (sampler, pruned), of_row in zip(rows, of_rows, strict=True):
         n_epochs = float(np.mean([result.n_epochs[-1] for result in of_row]))
-        whole.setdefault(sampler, n_epochs)
+        unpruned = whole.setdefault(sampler.removesuffix(", predicted values"), n_epochs)
         cells = [
             f"{sampler}, pruner" if pruned else sampler,
             with_error([result.last_tenth for result in of_row], 3),
@@ -224,7 +242,7 @@ def main() -> None:
             cells.append(with_error(within, 4))
         cells += [
             f"{n_epochs:.0f}",
-            f"{whole[sampler] / n_epochs:.1f}",
+            f"{unpruned / n_epochs:.1f}",
             f"{np.mean([result.n_architectures for result in of_row]):.0f}",
         ]
         print("|", " | ".join(cells), "|", flush=True)

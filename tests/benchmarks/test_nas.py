@@ -13,7 +13,9 @@ from tests.benchmarks.recorded_networks import write_recordings
 
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "nas.py"
+PREDICTED = "TPE, predicted values"
 SAMPLERS = ("random", "TPE", "Q-learning", "ArchitectureSampler")
+PRUNED = [f"{name}, pruner" for name in ("random", "TPE", PREDICTED, *SAMPLERS[2:])]
 
 
 def run(*arguments):
@@ -37,9 +39,9 @@ def test_the_table_of_searches_on_recorded_networks(tmp_path):
     )
     assert f"Of {N_RECORDED} networks, {N_RECORDED} print back identically" in head
     assert "R² of the final value 0." in head
-    assert list(table) == [*SAMPLERS, *(f"{sampler}, pruner" for sampler in SAMPLERS)]
+    assert list(table) == [*SAMPLERS, *PRUNED]
     assert table["random"][5:7] == ["2200", "1.0"]
-    assert all(float(table[f"{sampler}, pruner"][6]) > 1.2 for sampler in SAMPLERS)
+    assert all(float(table[sampler][6]) > 1.2 for sampler in PRUNED)
     # Without a pruner the best of all trials is at least the best of the first epochs.
     for sampler in SAMPLERS:
         best, *at = (float(cell.split(" ± ")[0]) for cell in table[sampler][1:5])
@@ -47,27 +49,26 @@ def test_the_table_of_searches_on_recorded_networks(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("problem", "num_epochs"),
+    "problem",
     [
-        ("digits", 20),
+        "digits",
         pytest.param(
             "fashion",
-            15,
             marks=pytest.mark.skipif(
                 not Path("/usr/share/datasets/fashion-mnist").exists(),
                 reason="needs Debian's dataset-fashion-mnist",
             ),
         ),
-        ("text", 15),
+        "text",
     ],
 )
-def test_the_table_of_searches_with_trainings(problem, num_epochs):
+def test_the_table_of_searches_with_trainings(problem):
     # The networks of the others take longer to train, and a first trial is random anyway.
     samplers = SAMPLERS if problem == "digits" else ("random",)
     arguments = ("--n-trials", "1", "--n-seeds", "1", "--jobs", "1", "--samplers", *samplers)
-    _, table = run(problem, *arguments)
+    _, table = run(problem, *arguments, "--n-epochs", "3", "--share", "0.5")
     assert list(table) == [*samplers, *(f"{sampler}, pruner" for sampler in samplers)]
-    assert table["random"][5] == str(num_epochs)
+    assert table["random"][5] == "3"
     assert 0.1 < float(table["random"][1].split(" ± ")[0]) <= 1.0
 
 
