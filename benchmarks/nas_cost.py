@@ -31,8 +31,8 @@ from optuna.trial import TrialState
 
 from optuna_perfpred import ArchitectureSampler
 from optuna_perfpred import QLearningSampler
+from optuna_perfpred.nas import BlockState
 from optuna_perfpred.nas import ConvNetSpace
-from optuna_perfpred.nas import ConvNetState
 from optuna_perfpred.nas import Layer
 from optuna_perfpred.nas import Softmax
 
@@ -45,7 +45,7 @@ DEPTH = 12
 class DeepSpace(ConvNetSpace):
     """Networks that all have as many layers."""
 
-    def violation(self, state: ConvNetState, layer: Layer) -> str | None:
+    def violation(self, state: BlockState, layer: Layer) -> str | None:
         if isinstance(layer, Softmax) and state.position < DEPTH - 1:
             return f"a network has {DEPTH} layers"
         return super().violation(state, layer)

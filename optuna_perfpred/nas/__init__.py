@@ -22,15 +22,12 @@ from optuna_perfpred.nas._blocks import SeparableConvolution
 from optuna_perfpred.nas._blocks import Stem
 from optuna_perfpred.nas._blocks import TransformerBlock
 from optuna_perfpred.nas._budget_space import BudgetSpace
-from optuna_perfpred.nas._budget_space import BudgetState
 from optuna_perfpred.nas._cells import Cell
 from optuna_perfpred.nas._cells import CellSpace
-from optuna_perfpred.nas._cells import CellState
 from optuna_perfpred.nas._cells import Identity
 from optuna_perfpred.nas._cells import SameConvolution
 from optuna_perfpred.nas._cells import Zero
 from optuna_perfpred.nas._conv_net import ConvNetSpace
-from optuna_perfpred.nas._conv_net import ConvNetState
 from optuna_perfpred.nas._cost import Cost
 from optuna_perfpred.nas._layers import Convolution
 from optuna_perfpred.nas._layers import Dropout
@@ -44,7 +41,6 @@ from optuna_perfpred.nas._layers import parse_layer
 from optuna_perfpred.nas._layers import Pooling
 from optuna_perfpred.nas._layers import Softmax
 from optuna_perfpred.nas._recurrent import RecurrentSpace
-from optuna_perfpred.nas._recurrent import RecurrentState
 from optuna_perfpred.nas._space import LayerSpace
 
 
@@ -62,12 +58,9 @@ __all__ = [
     "BlockSpace",
     "BlockState",
     "BudgetSpace",
-    "BudgetState",
     "Cell",
     "CellSpace",
-    "CellState",
     "ConvNetSpace",
-    "ConvNetState",
     "Convolution",
     "ConvolutionBlock",
     "Cost",
@@ -87,7 +80,6 @@ __all__ = [
     "Pooling",
     "Positions",
     "RecurrentSpace",
-    "RecurrentState",
     "ResidualBlock",
     "SameConvolution",
     "SeparableConvolution",

@@ -3,8 +3,8 @@ from __future__ import annotations
 from typing import NamedTuple
 from typing import TYPE_CHECKING
 
-from optuna_perfpred.nas._checks import check_integer
-from optuna_perfpred.nas._checks import check_integers
+from optuna_perfpred._arguments import check_at_least
+from optuna_perfpred._arguments import check_integers
 from optuna_perfpred.nas._cost import Cost
 from optuna_perfpred.nas._space import LayerSpace
 
@@ -27,14 +27,14 @@ class BlockState(NamedTuple):
             The last block; :obj:`None` before the first one.
         shape:
             Shape of the representation.
-        ended:
-            Whether the network has its head.
+        consecutive:
+            Number of layers of one kind at the end, where the rules of a subclass ask for it.
     """
 
     position: int
     last: Layer | None
     shape: Shape
-    ended: bool
+    consecutive: int = 0
 
 
 class BlockSpace(LayerSpace[BlockState]):
@@ -91,8 +91,8 @@ class BlockSpace(LayerSpace[BlockState]):
         self._blocks = tuple(blocks)
         self._stem = tuple(stem)
         self._heads = {head[0]: tuple(head) for head in heads if head}
-        self._max_depth = check_integer("max_depth", max_depth, minimum=1)
-        self._min_depth = check_integer("min_depth", min_depth, minimum=0)
+        self._max_depth = check_at_least("max_depth", max_depth, 1)
+        self._min_depth = check_at_least("min_depth", min_depth, 0)
         if not self._blocks or len(self._heads) != len(heads):
             raise ValueError(
                 "`blocks` and each of the `heads` must have layers, and no two heads the same "
@@ -107,7 +107,7 @@ class BlockSpace(LayerSpace[BlockState]):
         shape = self.input_shape
         for layer in self._stem:
             shape = layer.output_shape(shape)
-        self.initial_state = BlockState(0, None, shape, False)
+        self.initial_state = BlockState(0, None, shape)
         self.legal_layers(self.initial_state)
 
     def __repr__(self) -> str:
@@ -132,12 +132,12 @@ class BlockSpace(LayerSpace[BlockState]):
         return None
 
     def next_state(self, state: BlockState, layer: Layer) -> BlockState:
-        position = state.position + 1
-        ended = layer in self._heads or (not self._heads and position == self._max_depth)
-        return BlockState(position, layer, self._apply(state.shape, layer), ended)
+        return BlockState(state.position + 1, layer, self._apply(state.shape, layer))
 
     def is_end(self, state: BlockState) -> bool:
-        return state.ended
+        if not self._heads:
+            return state.position == self._max_depth
+        return state.last in self._heads
 
     def position(self, state: BlockState) -> int:
         return state.position
@@ -164,7 +164,8 @@ class BlockSpace(LayerSpace[BlockState]):
                 An architecture, legal or not.
         """
         layers = architecture.layers[len(self._stem) :]
-        for first, head in self._heads.items():
+        # A head may end as another one does.
+        for first, head in sorted(self._heads.items(), key=lambda head: -len(head[1])):
             if layers[-len(head) :] == head:
                 return (*layers[: -len(head)], first)
         return layers

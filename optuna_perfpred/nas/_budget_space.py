@@ -5,7 +5,7 @@ from typing import Any
 from typing import NamedTuple
 from typing import TYPE_CHECKING
 
-from optuna_perfpred.nas._checks import check_integer
+from optuna_perfpred._arguments import check_at_least
 from optuna_perfpred.nas._cost import Cost
 from optuna_perfpred.nas._space import LayerSpace
 
@@ -63,7 +63,7 @@ class BudgetSpace(LayerSpace[BudgetState]):
             raise ValueError("`max_weights` or `max_multiply_adds` must be given.")
         self._budget = Cost(
             *(
-                sys.maxsize if value is None else check_integer(name, value, minimum=1)
+                sys.maxsize if value is None else check_at_least(name, value, 1)
                 for name, value in (
                     ("max_weights", max_weights),
                     ("max_multiply_adds", max_multiply_adds),

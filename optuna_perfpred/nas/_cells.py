@@ -3,17 +3,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 import re
 from typing import ClassVar
-from typing import NamedTuple
 from typing import TYPE_CHECKING
 
+from optuna_perfpred._arguments import check_at_least
+from optuna_perfpred._arguments import check_integers
 from optuna_perfpred.nas._blocks import AveragePooling
 from optuna_perfpred.nas._blocks import BatchNormalization
 from optuna_perfpred.nas._blocks import GlobalPooling
 from optuna_perfpred.nas._blocks import Linear
 from optuna_perfpred.nas._blocks import ResidualBlock
 from optuna_perfpred.nas._blocks import Stem
-from optuna_perfpred.nas._checks import check_integer
-from optuna_perfpred.nas._checks import check_integers
 from optuna_perfpred.nas._cost import Cost
 from optuna_perfpred.nas._layers import image_shape
 from optuna_perfpred.nas._layers import Layer
@@ -139,18 +138,7 @@ class Cell(Layer):
         )
 
 
-class CellState(NamedTuple):
-    """A cell being built.
-
-    Attributes:
-        position:
-            Number of edges so far.
-    """
-
-    position: int
-
-
-class CellSpace(LayerSpace[CellState]):
+class CellSpace(LayerSpace[int]):
     """Networks of equal cells: what is searched is the operation of each edge of the cell.
 
     The defaults are NAS-Bench-201 (Dong and Yang, 2020): cells of four nodes, six edges with one
@@ -198,9 +186,9 @@ class CellSpace(LayerSpace[CellState]):
         head: Sequence[Layer] | None = None,
     ) -> None:
         self.input_shape = check_integers("input_shape", input_shape, length=3)
-        num_classes = check_integer("num_classes", num_classes, minimum=2)
-        num_nodes = check_integer("num_nodes", num_nodes, minimum=2)
-        self._num_cells = check_integer("num_cells", num_cells, minimum=1)
+        num_classes = check_at_least("num_classes", num_classes, 2)
+        num_nodes = check_at_least("num_nodes", num_nodes, 2)
+        self._num_cells = check_at_least("num_cells", num_cells, 1)
         if stages is None:
             stages = [[Stem(16)], [ResidualBlock(32, 3, 2)], [ResidualBlock(64, 3, 2)]]
         if head is None:
@@ -209,7 +197,7 @@ class CellSpace(LayerSpace[CellState]):
         self._head = tuple(head)
         self._edges = [(i, j) for j in range(1, num_nodes) for i in range(j)]
         self.vocabulary = tuple(operations)
-        self.initial_state = CellState(0)
+        self.initial_state = 0  # The number of edges so far.
         if not self.vocabulary or not self._stages:
             raise ValueError(
                 f"`operations` and `stages` must not be empty, but got {operations=}, {stages=}."
@@ -229,30 +217,30 @@ class CellSpace(LayerSpace[CellState]):
             f"stages=[{', '.join(stages)}], head=[{', '.join(map(str, self._head))}])"
         )
 
-    def violation(self, state: CellState, layer: Layer) -> str | None:
+    def violation(self, state: int, layer: Layer) -> str | None:
         return None
 
-    def next_state(self, state: CellState, layer: Layer) -> CellState:
-        return CellState(state.position + 1)
+    def next_state(self, state: int, layer: Layer) -> int:
+        return state + 1
 
-    def is_end(self, state: CellState) -> bool:
-        return state.position == len(self._edges)
+    def is_end(self, state: int) -> bool:
+        return state == len(self._edges)
 
-    def position(self, state: CellState) -> int:
-        return state.position
+    def position(self, state: int) -> int:
+        return state
 
-    def situation(self, state: CellState) -> str:
+    def situation(self, state: int) -> str:
         """Name the edge, for instance ``"0-2"``.
 
         Args:
             state:
                 A state in which the cell has not ended.
         """
-        return "{}-{}".format(*self._edges[state.position])
+        return "{}-{}".format(*self._edges[state])
 
-    def cost(self, state: CellState, layer: Layer) -> Cost:
+    def cost(self, state: int, layer: Layer) -> Cost:
         added = self._costs[self.vocabulary.index(layer)]
-        return added + self._fixed_cost if state.position == 0 else added
+        return added + self._fixed_cost if state == 0 else added
 
     def complete(self, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
         """Stack cells into a network.

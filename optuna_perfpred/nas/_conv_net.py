@@ -1,50 +1,29 @@
 from __future__ import annotations
 
 from itertools import product
-from typing import NamedTuple
+from itertools import starmap
 from typing import TYPE_CHECKING
 
-from optuna_perfpred.nas._checks import check_integer
-from optuna_perfpred.nas._checks import check_integers
+from optuna_perfpred._arguments import check_at_least
+from optuna_perfpred._arguments import check_integers
+from optuna_perfpred.nas._block_space import BlockSpace
+from optuna_perfpred.nas._block_space import BlockState
 from optuna_perfpred.nas._cost import Cost
 from optuna_perfpred.nas._layers import Convolution
-from optuna_perfpred.nas._layers import Dropout
 from optuna_perfpred.nas._layers import FullyConnected
 from optuna_perfpred.nas._layers import GlobalAveragePooling
 from optuna_perfpred.nas._layers import Layer
 from optuna_perfpred.nas._layers import Pooling
 from optuna_perfpred.nas._layers import Softmax
-from optuna_perfpred.nas._space import LayerSpace
 
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from optuna_perfpred.nas._architecture import Architecture
-    from optuna_perfpred.nas._layers import Shape
 
 
-class ConvNetState(NamedTuple):
-    """A convolutional network being built.
-
-    Attributes:
-        position:
-            Number of layers so far.
-        last:
-            The last layer; :obj:`None` before the first one.
-        shape:
-            Shape of the representation.
-        consecutive:
-            Number of fully connected layers at the end.
-    """
-
-    position: int
-    last: Layer | None
-    shape: Shape
-    consecutive: int
-
-
-class ConvNetSpace(LayerSpace[ConvNetState]):
+class ConvNetSpace(BlockSpace):
     """Convolutional networks of Baker et al. 2017, "Designing Neural Network Architectures".
 
     The defaults are the vocabulary and the rules of that paper (section 4): convolutions, max-
@@ -115,67 +94,60 @@ class ConvNetSpace(LayerSpace[ConvNetState]):
         terminations: Sequence[str] = ("GAP", "SM"),
         size_bins: Sequence[int] = (8, 4),
     ) -> None:
-        self.input_shape = check_integers("input_shape", input_shape, length=3)
-        self._num_classes = check_integer("num_classes", num_classes, minimum=2)
-        self._max_depth = check_integer("max_depth", max_depth, minimum=1)
-        self._filters = check_integers("filters", filters)
-        self._filter_sizes = check_integers("filter_sizes", filter_sizes)
-        self._strides = check_integers("strides", strides)
-        pairs = (check_integers("poolings", pair, length=2) for pair in poolings)
-        self._poolings = tuple(dict.fromkeys(pairs))
-        self._fully_connected = check_integers("fully_connected", fully_connected)
-        self._max_fully_connected = check_integer(
-            "max_fully_connected", max_fully_connected, minimum=0
+        image = check_integers("input_shape", input_shape, length=3)
+        num_classes = check_at_least("num_classes", num_classes, 2)
+        max_depth = check_at_least("max_depth", max_depth, 1)
+        filters = check_integers("filters", filters)
+        filter_sizes = check_integers("filter_sizes", filter_sizes)
+        strides = check_integers("strides", strides)
+        pairs = [check_integers("poolings", pair, length=2) for pair in poolings]
+        poolings = tuple((size, stride) for size, stride in dict.fromkeys(pairs))
+        fully_connected = check_integers("fully_connected", fully_connected)
+        max_fully_connected = check_at_least("max_fully_connected", max_fully_connected, 0)
+        max_fully_connected_size = check_at_least(
+            "max_fully_connected_size", max_fully_connected_size, 0
         )
-        self._max_fully_connected_size = check_integer(
-            "max_fully_connected_size", max_fully_connected_size, minimum=0
-        )
-        self._terminations = tuple(dict.fromkeys(terminations))
+        self._max_fully_connected = max_fully_connected
+        self._max_fully_connected_size = max_fully_connected_size
         self._size_bins = tuple(sorted(check_integers("size_bins", size_bins)))
-        if not self._terminations or not set(self._terminations) <= {"GAP", "SM"}:
+        softmax = Softmax(num_classes)
+        ends: dict[str, list[Layer]]
+        ends = {"GAP": [GlobalAveragePooling(num_classes), softmax], "SM": [softmax]}
+        if not terminations or not set(terminations) <= set(ends):
             raise ValueError(
                 "The space cannot end: `terminations` must be 'GAP', 'SM' or both, but got "
                 f"{terminations=}."
             )
-        if self._fully_connected and self._max_fully_connected and "SM" not in terminations:
+        if fully_connected and max_fully_connected and "SM" not in terminations:
             raise ValueError(
                 "The space cannot end after a fully connected layer, which only 'SM' may follow: "
                 f"add it to `terminations` or pass `fully_connected=()`, but got {terminations=}."
             )
-        self.vocabulary = (
-            *(
-                Convolution(*arguments)
-                for arguments in product(self._filters, self._filter_sizes, self._strides)
-            ),
-            *(Pooling(*pair) for pair in self._poolings),
-            *(FullyConnected(units) for units in self._fully_connected),
-            *(
-                {"GAP": GlobalAveragePooling, "SM": Softmax}[name](self._num_classes)
-                for name in self._terminations
-            ),
-        )
+        terminations = tuple(dict.fromkeys(terminations))
         # Legal layers change at these representation sizes only.
         self._size_edges = sorted(
-            {1, self._max_fully_connected_size + 1}
+            {1, max_fully_connected_size + 1}
             | {bound + 1 for bound in self._size_bins}
-            | set(self._filter_sizes)
-            | {size for size, _ in self._poolings}
+            | set(filter_sizes)
+            | {size for size, _ in poolings}
         )
-        self.initial_state = ConvNetState(0, None, self.input_shape, 0)
-        self.legal_layers(self.initial_state)
+        blocks = [
+            *starmap(Convolution, product(filters, filter_sizes, strides)),
+            *starmap(Pooling, poolings),
+            *map(FullyConnected, fully_connected),
+        ]
+        self._arguments = (
+            f"input_shape={image}, {num_classes=}, {max_depth=}, {filters=}, {filter_sizes=}, "
+            f"{strides=}, {poolings=}, {fully_connected=}, {max_fully_connected=}, "
+            f"{max_fully_connected_size=}, {terminations=}, size_bins={self._size_bins}"
+        )
+        heads = [ends[name] for name in terminations]
+        super().__init__(image, blocks, heads=heads, max_depth=max_depth)
 
     def __repr__(self) -> str:
-        return (
-            f"ConvNetSpace(input_shape={self.input_shape}, num_classes={self._num_classes}, "
-            f"max_depth={self._max_depth}, filters={self._filters}, "
-            f"filter_sizes={self._filter_sizes}, strides={self._strides}, "
-            f"poolings={self._poolings}, fully_connected={self._fully_connected}, "
-            f"max_fully_connected={self._max_fully_connected}, "
-            f"max_fully_connected_size={self._max_fully_connected_size}, "
-            f"terminations={self._terminations}, size_bins={self._size_bins})"
-        )
+        return f"{type(self).__name__}({self._arguments})"
 
-    def violation(self, state: ConvNetState, layer: Layer) -> str | None:
+    def violation(self, state: BlockState, layer: Layer) -> str | None:
         if isinstance(layer, GlobalAveragePooling | Softmax):
             return self._violation_of_end(state, layer)
         if state.position == self._max_depth:
@@ -196,19 +168,11 @@ class ConvNetSpace(LayerSpace[ConvNetState]):
                 return f"its window exceeds the representation size of {size}"
         return None
 
-    def next_state(self, state: ConvNetState, layer: Layer) -> ConvNetState:
+    def next_state(self, state: BlockState, layer: Layer) -> BlockState:
         consecutive = state.consecutive + 1 if isinstance(layer, FullyConnected) else 0
-        return ConvNetState(
-            state.position + 1, layer, layer.output_shape(state.shape), consecutive
-        )
+        return super().next_state(state, layer)._replace(consecutive=consecutive)
 
-    def is_end(self, state: ConvNetState) -> bool:
-        return isinstance(state.last, GlobalAveragePooling | Softmax)
-
-    def position(self, state: ConvNetState) -> int:
-        return state.position
-
-    def situation(self, state: ConvNetState) -> str:
+    def situation(self, state: BlockState) -> str:
         """Name the kind of the last layer and the range of the representation size.
 
         Args:
@@ -229,7 +193,7 @@ class ConvNetSpace(LayerSpace[ConvNetState]):
             sizes = f"{low}-{above[0] - 1}" if low < above[0] - 1 else f"{low}"
         return f"{state.last.code if state.last else 'input'},{sizes}"
 
-    def agent_state(self, state: ConvNetState) -> tuple[int, str, str]:
+    def agent_state(self, state: BlockState) -> tuple[int, str, str]:
         """The published state: the position, the last layer and the size's bin (table 1).
 
         Args:
@@ -247,19 +211,9 @@ class ConvNetSpace(LayerSpace[ConvNetState]):
         last = str(state.last) if state.last else "input"
         return state.position, last, bins[0] if bins else f">{max(self._size_bins, default=0)}"
 
-    def cost(self, state: ConvNetState, layer: Layer) -> Cost:
+    def cost(self, state: BlockState, layer: Layer) -> Cost:
+        # The softmax after global average pooling costs nothing.
         return Cost.of((layer,), state.shape)
-
-    def complete(self, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
-        """Add the softmax after global average pooling.
-
-        Args:
-            layers:
-                The layers that were chosen.
-        """
-        if layers and isinstance(layers[-1], GlobalAveragePooling):
-            return (*layers, Softmax(self._num_classes))
-        return layers
 
     def chosen(self, architecture: Architecture) -> tuple[Layer, ...]:
         """Leave out dropout, and the softmax after global average pooling.
@@ -268,12 +222,9 @@ class ConvNetSpace(LayerSpace[ConvNetState]):
             architecture:
                 An architecture, legal or not.
         """
-        layers = [layer for layer in architecture.layers if not isinstance(layer, Dropout)]
-        if len(layers) > 1 and isinstance(layers[-2], GlobalAveragePooling):
-            layers.pop()
-        return tuple(layers)
+        return super().chosen(architecture.without_dropout())
 
-    def _violation_of_end(self, state: ConvNetState, layer: Layer) -> str | None:
+    def _violation_of_end(self, state: BlockState, layer: Layer) -> str | None:
         if state.last is None:
             return "a network has at least one layer before the classifier"
         if isinstance(layer, GlobalAveragePooling) and isinstance(state.last, FullyConnected):
@@ -281,7 +232,7 @@ class ConvNetSpace(LayerSpace[ConvNetState]):
         return None
 
     def _violation_of_fully_connected(
-        self, state: ConvNetState, layer: FullyConnected
+        self, state: BlockState, layer: FullyConnected
     ) -> str | None:
         if state.consecutive >= self._max_fully_connected:
             return f"at most {self._max_fully_connected} fully connected layers are legal"
@@ -296,5 +247,5 @@ class ConvNetSpace(LayerSpace[ConvNetState]):
         return None
 
 
-def _size(state: ConvNetState) -> int:
+def _size(state: BlockState) -> int:
     return min(state.shape[1:], default=1)

@@ -1,38 +1,25 @@
 from __future__ import annotations
 
-from typing import NamedTuple
+from itertools import product
 from typing import TYPE_CHECKING
 
-from optuna_perfpred.nas._checks import check_integer
-from optuna_perfpred.nas._checks import check_integers
-from optuna_perfpred.nas._cost import Cost
+from optuna_perfpred._arguments import check_at_least
+from optuna_perfpred._arguments import check_integers
+from optuna_perfpred.nas._block_space import BlockSpace
 from optuna_perfpred.nas._layers import Embedding
 from optuna_perfpred.nas._layers import GRU
 from optuna_perfpred.nas._layers import Layer
 from optuna_perfpred.nas._layers import LSTM
 from optuna_perfpred.nas._layers import Softmax
-from optuna_perfpred.nas._space import LayerSpace
 
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-
-class RecurrentState(NamedTuple):
-    """A recurrent network being built.
-
-    Attributes:
-        position:
-            Number of layers so far, the embedding included.
-        last:
-            The last layer; :obj:`None` before the first one.
-    """
-
-    position: int
-    last: Layer | None
+    from optuna_perfpred.nas._block_space import BlockState
 
 
-class RecurrentSpace(LayerSpace[RecurrentState]):
+class RecurrentSpace(BlockSpace):
     """Stacked recurrent layers for language models.
 
     A network is an embedding, one or more LSTM or GRU layers, each with its width and dropout,
@@ -69,40 +56,34 @@ class RecurrentSpace(LayerSpace[RecurrentState]):
         dropouts: Sequence[float] = (0.0, 0.2, 0.5),
     ) -> None:
         kinds: dict[str, type[LSTM | GRU]] = {"LSTM": LSTM, "GRU": GRU}
-        self._vocabulary_size = check_integer("vocabulary_size", vocabulary_size, minimum=2)
-        self._max_depth = check_integer("max_depth", max_depth, minimum=1)
-        self._embeddings = check_integers("embeddings", embeddings)
-        self._units = check_integers("units", units)
-        self._cells = tuple(dict.fromkeys(cells))
-        self._dropouts = tuple(dict.fromkeys(float(dropout) for dropout in dropouts))
-        if not set(self._cells) <= set(kinds):
+        vocabulary_size = check_at_least("vocabulary_size", vocabulary_size, 2)
+        max_depth = check_at_least("max_depth", max_depth, 1)
+        embeddings = check_integers("embeddings", embeddings)
+        units = check_integers("units", units)
+        cells = tuple(dict.fromkeys(cells))
+        dropouts = tuple(dict.fromkeys(map(float, dropouts)))
+        if not set(cells) <= set(kinds):
             raise ValueError(f"`cells` must be among {sorted(kinds)}, but got {cells=}.")
-        if not (self._embeddings and self._units and self._cells and self._dropouts):
+        if not (embeddings and units and cells and dropouts):
             raise ValueError(
                 "The space cannot end: `embeddings`, `units`, `cells` and `dropouts` must not be "
                 f"empty, but got {embeddings=}, {units=}, {cells=}, {dropouts=}."
             )
-        self.input_shape = (self._vocabulary_size,)
-        self.vocabulary = (
-            *(Embedding(width) for width in self._embeddings),
-            *(
-                kinds[cell](width, dropout)
-                for cell in self._cells
-                for width in self._units
-                for dropout in self._dropouts
-            ),
-            Softmax(self._vocabulary_size),
+        layers = (kinds[cell](n, rate) for cell, n, rate in product(cells, units, dropouts))
+        self._arguments = (
+            f"{vocabulary_size=}, {max_depth=}, {embeddings=}, {cells=}, {units=}, {dropouts=}"
         )
-        self.initial_state = RecurrentState(0, None)
+        super().__init__(
+            (vocabulary_size,),
+            [*map(Embedding, embeddings), *layers],
+            heads=[[Softmax(vocabulary_size)]],
+            max_depth=1 + max_depth,
+        )
 
     def __repr__(self) -> str:
-        return (
-            f"RecurrentSpace(vocabulary_size={self._vocabulary_size}, "
-            f"max_depth={self._max_depth}, embeddings={self._embeddings}, cells={self._cells}, "
-            f"units={self._units}, dropouts={self._dropouts})"
-        )
+        return f"{type(self).__name__}({self._arguments})"
 
-    def violation(self, state: RecurrentState, layer: Layer) -> str | None:
+    def violation(self, state: BlockState, layer: Layer) -> str | None:
         if state.last is None:
             return None if isinstance(layer, Embedding) else "the embedding comes first"
         if isinstance(layer, Embedding):
@@ -111,20 +92,11 @@ class RecurrentSpace(LayerSpace[RecurrentState]):
             if isinstance(state.last, Embedding):
                 return "a network has at least one recurrent layer"
             return None
-        if state.position > self._max_depth:
-            return f"at most {self._max_depth} recurrent layers are legal"
+        if state.position == self._max_depth:
+            return f"at most {self._max_depth - 1} recurrent layers are legal"
         return None
 
-    def next_state(self, state: RecurrentState, layer: Layer) -> RecurrentState:
-        return RecurrentState(state.position + 1, layer)
-
-    def is_end(self, state: RecurrentState) -> bool:
-        return isinstance(state.last, Softmax)
-
-    def position(self, state: RecurrentState) -> int:
-        return state.position
-
-    def situation(self, state: RecurrentState) -> str:
+    def situation(self, state: BlockState) -> str:
         """Name the kind of the last layer.
 
         Args:
@@ -136,11 +108,7 @@ class RecurrentSpace(LayerSpace[RecurrentState]):
         """
         return state.last.code if state.last else "input"
 
-    def cost(self, state: RecurrentState, layer: Layer) -> Cost:
-        shape = self.input_shape if state.last is None else state.last.output_shape((1,))
-        return Cost.of((layer,), shape)
-
-    def agent_state(self, state: RecurrentState) -> tuple[int, str]:
+    def agent_state(self, state: BlockState) -> tuple[int, str]:
         """The position and the last layer.
 
         Args:

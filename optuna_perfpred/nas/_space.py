@@ -338,11 +338,11 @@ class LayerSpace(abc.ABC, Generic[State]):
                 f"The space has inputs of shape {self.input_shape}, but got an architecture for "
                 f"{architecture.input_shape}."
             )
-        trajectory = list(self._follow(self.chosen(architecture)))
+        chosen = self.chosen(architecture)
+        trajectory = list(self._follow(chosen))
         ended = trajectory and self.is_end(self.next_state(*trajectory[-1]))
-        if not ended or self.complete(self.chosen(architecture)) != tuple(
-            architecture.without_dropout().layers
-        ):
+        possible = architecture.layers, architecture.without_dropout().layers
+        if not ended or self.complete(chosen) not in possible:
             raise ValueError(f"{architecture} does not end as an architecture of {self!r}.")
         return trajectory
 

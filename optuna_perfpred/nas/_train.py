@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch import Tensor
 
-from optuna_perfpred.nas._checks import check_integer
+from optuna_perfpred._arguments import check_at_least
 
 
 if TYPE_CHECKING:
@@ -130,8 +130,8 @@ def train(
             If an argument is out of range, if there are no batches in an epoch, or if the study
             optimizes the metric in the wrong direction.
     """
-    check_integer("num_epochs", num_epochs, minimum=1)
-    check_integer("max_restarts", max_restarts, minimum=0)
+    check_at_least("num_epochs", num_epochs, 1)
+    check_at_least("max_restarts", max_restarts, 0)
     if not learning_rate > 0.0:
         raise ValueError(f"`learning_rate` must be positive, but got {learning_rate!r}.")
     if metric not in _DIRECTIONS:
