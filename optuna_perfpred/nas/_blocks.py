@@ -5,19 +5,22 @@ Normalisations always have a scale and a shift, and both are counted.
 
 from __future__ import annotations
 
+import abc
 from dataclasses import dataclass
 import math
 from typing import ClassVar
+from typing import NamedTuple
 from typing import TYPE_CHECKING
 
-from optuna_perfpred.nas._layers import Filters
 from optuna_perfpred.nas._layers import image_shape
 from optuna_perfpred.nas._layers import PositiveLayer
 from optuna_perfpred.nas._layers import Shape
+from optuna_perfpred.nas._torch import modules
+from optuna_perfpred.nas._torch import nn
 
 
 if TYPE_CHECKING:
-    from torch import nn
+    from collections.abc import Iterator
 
 
 @dataclass(frozen=True)
@@ -33,8 +36,6 @@ class BatchNormalization(PositiveLayer):
         return 2 * image_shape(self, input_shape)[0]
 
     def build(self, input_shape: Shape, *, bias: bool) -> nn.Module:
-        from torch import nn
-
         return nn.Sequential(nn.BatchNorm2d(input_shape[0]), nn.ReLU())
 
 
@@ -51,47 +52,88 @@ class LayerNormalization(PositiveLayer):
         return 2 * _num_features(input_shape)
 
     def build(self, input_shape: Shape, *, bias: bool) -> nn.Module:
-        from torch import nn
-
         if len(input_shape) == 3:
             return nn.GroupNorm(1, input_shape[0])
         return nn.LayerNorm(input_shape[-1])
 
 
-@dataclass(frozen=True)
-class Stem(Filters):
-    """A convolution and batch normalisation; arguments as of :class:`Convolution`."""
+class Part(NamedTuple):
+    """A padded convolution and batch normalisation, with PyTorch's name of what is around them."""
 
-    code: ClassVar[str] = "S"
-    size: int = 3
+    filters: int
+    size: int = 1
+    stride: int = 1
+    groups: int = 1
+    before: str = ""
+    after: str = ""
+
+
+@dataclass(frozen=True)
+class Convolutions(PositiveLayer):
+    """Padded convolutions one after another, each with batch normalisation."""
+
+    @abc.abstractmethod
+    def _parts(self, channels: int) -> list[Part]: ...
+
+    def _steps(self, input_shape: Shape) -> Iterator[tuple[int, Shape]]:
+        """Give the weights of each convolution, and the shape of what it gives."""
+        channels, height, width = image_shape(self, input_shape)
+        for n, size, stride, groups, *_ in self._parts(channels):
+            num_weights = channels // groups * n * size**2 + 2 * n
+            channels, height, width = n, -(-height // stride), -(-width // stride)
+            yield num_weights, (channels, height, width)
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        *_, (_, shape) = self._steps(input_shape)
+        return shape
 
     def num_weights(self, input_shape: Shape) -> int:
-        channels = image_shape(self, input_shape)[0]
-        return channels * self.filters * self.size**2 + 2 * self.filters
+        return sum(num_weights for num_weights, _ in self._steps(input_shape))
+
+    def multiply_adds(self, input_shape: Shape) -> int:
+        return sum(weights * math.prod(shape[1:]) for weights, shape in self._steps(input_shape))
 
     def build(self, input_shape: Shape, *, bias: bool) -> nn.Module:
-        from torch import nn
-
-        from optuna_perfpred.nas._modules import convolution
-
-        layers = convolution(input_shape[0], self.filters, self.size, self.stride, bias=bias)
+        layers: list[nn.Module] = []
+        channels = input_shape[0]
+        for n, size, stride, groups, before, after in self._parts(channels):
+            convolution = nn.Conv2d(channels, n, size, stride, size // 2, groups=groups, bias=bias)
+            around = [[getattr(nn, name)()] if name else [] for name in (before, after)]
+            layers += [*around[0], convolution, nn.BatchNorm2d(n), *around[1]]
+            channels = n
         return nn.Sequential(*layers)
 
 
 @dataclass(frozen=True)
-class ConvolutionBlock(Stem):
+class _Filters(Convolutions):
+    odd: ClassVar[tuple[str, ...]] = ("size",)
+    filters: int
+    size: int = 3
+    stride: int = 1
+
+
+@dataclass(frozen=True)
+class Stem(_Filters):
+    """A convolution and batch normalisation; arguments as of :class:`Convolution`."""
+
+    code: ClassVar[str] = "S"
+
+    def _parts(self, channels: int) -> list[Part]:
+        return [Part(self.filters, self.size, self.stride)]
+
+
+@dataclass(frozen=True)
+class ConvolutionBlock(_Filters):
     """A convolution, batch normalisation and a ReLU; arguments as of :class:`Convolution`."""
 
     code: ClassVar[str] = "CB"
 
-    def build(self, input_shape: Shape, *, bias: bool) -> nn.Module:
-        from torch import nn
-
-        return nn.Sequential(super().build(input_shape, bias=bias), nn.ReLU())
+    def _parts(self, channels: int) -> list[Part]:
+        return [Part(self.filters, self.size, self.stride, after="ReLU")]
 
 
 @dataclass(frozen=True)
-class SeparableConvolution(Filters):
+class SeparableConvolution(_Filters):
     """A depthwise and a pointwise convolution, each with normalisation and ReLU.
 
     As in MobileNet (Howard et al., 2017). The size and the stride are those of the depthwise
@@ -99,28 +141,16 @@ class SeparableConvolution(Filters):
     """
 
     code: ClassVar[str] = "SC"
-    size: int = 3
 
-    def num_weights(self, input_shape: Shape) -> int:
-        channels = image_shape(self, input_shape)[0]
-        return channels * (self.size**2 + 2) + channels * self.filters + 2 * self.filters
-
-    def build(self, input_shape: Shape, *, bias: bool) -> nn.Module:
-        from torch import nn
-
-        from optuna_perfpred.nas._modules import convolution
-
-        n = input_shape[0]
-        return nn.Sequential(
-            *convolution(n, n, self.size, self.stride, groups=n, bias=bias),
-            nn.ReLU(),
-            *convolution(n, self.filters, bias=bias),
-            nn.ReLU(),
-        )
+    def _parts(self, channels: int) -> list[Part]:
+        return [
+            Part(channels, self.size, self.stride, channels, after="ReLU"),
+            Part(self.filters, after="ReLU"),
+        ]
 
 
 @dataclass(frozen=True)
-class InvertedBottleneck(Filters):
+class InvertedBottleneck(_Filters):
     """The block of MobileNetV2 (Sandler et al., 2018).
 
     Widened by a pointwise convolution, filtered by a depthwise one, made narrow again; with a
@@ -132,40 +162,23 @@ class InvertedBottleneck(Filters):
     """
 
     code: ClassVar[str] = "IB"
-    size: int = 3
     expansion: int = 4
 
-    def num_weights(self, input_shape: Shape) -> int:
-        channels = image_shape(self, input_shape)[0]
+    def _parts(self, channels: int) -> list[Part]:
         inside = self.expansion * channels
-        return inside * (channels + self.size**2 + self.filters + 4) + 2 * self.filters
-
-    def multiply_adds(self, input_shape: Shape) -> int:
-        channels, height, width = image_shape(self, input_shape)
-        inside = self.expansion * channels
-        widening = inside * (channels + 2)
-        rest = self.num_weights(input_shape) - widening
-        return widening * height * width + rest * math.prod(self.output_shape(input_shape)[1:])
+        return [
+            Part(inside, after="ReLU6"),
+            Part(inside, self.size, self.stride, inside, after="ReLU6"),
+            Part(self.filters),
+        ]
 
     def build(self, input_shape: Shape, *, bias: bool) -> nn.Module:
-        from torch import nn
-
-        from optuna_perfpred.nas._modules import convolution
-        from optuna_perfpred.nas._modules import Skip
-
-        inside = self.expansion * input_shape[0]
-        body = nn.Sequential(
-            *convolution(input_shape[0], inside, bias=bias),
-            nn.ReLU6(),
-            *convolution(inside, inside, self.size, self.stride, groups=inside, bias=bias),
-            nn.ReLU6(),
-            *convolution(inside, self.filters, bias=bias),
-        )
-        return Skip(body) if self.output_shape(input_shape) == input_shape else body
+        body = super().build(input_shape, bias=bias)
+        return modules.Skip(body) if self.output_shape(input_shape) == input_shape else body
 
 
 @dataclass(frozen=True)
-class ResidualBlock(Filters):
+class ResidualBlock(_Filters):
     """Two times a ReLU, a convolution and batch normalisation, and a skip (He et al., 2016).
 
     Where the shape changes, the skip is average pooling and a pointwise convolution, as in
@@ -173,36 +186,26 @@ class ResidualBlock(Filters):
     """
 
     code: ClassVar[str] = "RB"
-    size: int = 3
 
-    def num_weights(self, input_shape: Shape) -> int:
-        channels = image_shape(self, input_shape)[0]
-        weights = (channels + self.filters) * self.filters * self.size**2 + 4 * self.filters
-        return weights + self._num_weights_of_skip(input_shape)
+    def _parts(self, channels: int) -> list[Part]:
+        return [
+            Part(self.filters, self.size, self.stride, before="ReLU"),
+            Part(self.filters, self.size, before="ReLU"),
+        ]
+
+    def _steps(self, input_shape: Shape) -> Iterator[tuple[int, Shape]]:
+        *steps, (num_weights, shape) = super()._steps(input_shape)
+        skip = input_shape[0] * self.filters if shape != input_shape else 0
+        yield from (*steps, (num_weights + skip, shape))
 
     def build(self, input_shape: Shape, *, bias: bool) -> nn.Module:
-        from torch import nn
-
-        from optuna_perfpred.nas._modules import convolution
-        from optuna_perfpred.nas._modules import Skip
-
-        channels = input_shape[0]
-        body = nn.Sequential(
-            nn.ReLU(),
-            *convolution(channels, self.filters, self.size, self.stride, bias=bias),
-            nn.ReLU(),
-            *convolution(self.filters, self.filters, self.size, bias=bias),
-        )
+        body = super().build(input_shape, bias=bias)
         shortcut: list[nn.Module] = []
         if self.stride > 1:
             shortcut.append(nn.AvgPool2d(self.stride, ceil_mode=True))
-        if self._num_weights_of_skip(input_shape):
-            shortcut.append(nn.Conv2d(channels, self.filters, 1, bias=bias))
-        return Skip(body, nn.Sequential(*shortcut))
-
-    def _num_weights_of_skip(self, input_shape: Shape) -> int:
-        changes = self.output_shape(input_shape) != input_shape
-        return input_shape[0] * self.filters if changes else 0
+        if self.output_shape(input_shape) != input_shape:
+            shortcut.append(nn.Conv2d(input_shape[0], self.filters, 1, bias=bias))
+        return modules.Skip(body, nn.Sequential(*shortcut))
 
 
 @dataclass(frozen=True)
@@ -226,8 +229,6 @@ class AveragePooling(PositiveLayer):
         return channels, -(-height // self.stride), -(-width // self.stride)
 
     def build(self, input_shape: Shape, *, bias: bool) -> nn.Module:
-        from torch import nn
-
         return nn.AvgPool2d(self.size, self.stride, self.size // 2, count_include_pad=False)
 
 
@@ -243,9 +244,7 @@ class GlobalPooling(PositiveLayer):
         return (_num_features(input_shape),)
 
     def build(self, input_shape: Shape, *, bias: bool) -> nn.Module:
-        from optuna_perfpred.nas._modules import Mean
-
-        return Mean((2, 3) if len(input_shape) == 3 else (1,))
+        return modules.Mean((2, 3) if len(input_shape) == 3 else (1,))
 
 
 @dataclass(frozen=True)
@@ -268,8 +267,6 @@ class Linear(PositiveLayer):
         return inputs * self.units
 
     def build(self, input_shape: Shape, *, bias: bool) -> nn.Module:
-        from torch import nn
-
         linear = nn.Linear(self.num_weights(input_shape) // self.units, self.units, bias=bias)
         return nn.Sequential(nn.Flatten(), linear) if len(input_shape) == 3 else linear
 
@@ -306,10 +303,8 @@ class PatchEmbedding(PositiveLayer):
         return length * input_shape[0] * self.size**2 * self.units
 
     def build(self, input_shape: Shape, *, bias: bool) -> nn.Module:
-        from optuna_perfpred.nas._modules import Patches
-
         length, units = self.output_shape(input_shape)
-        return Patches(input_shape[0], units, self.size, length, bias)
+        return modules.Patches(input_shape[0], units, self.size, length, bias)
 
 
 @dataclass(frozen=True)
@@ -322,9 +317,7 @@ class Positions(PositiveLayer):
         return _sequence_shape(self, input_shape)
 
     def build(self, input_shape: Shape, *, bias: bool) -> nn.Module:
-        from optuna_perfpred.nas import _modules
-
-        return _modules.Positions()
+        return modules.Positions()
 
 
 @dataclass(frozen=True)
@@ -360,16 +353,13 @@ class TransformerBlock(PositiveLayer):
         return super().multiply_adds(input_shape) + attention
 
     def build(self, input_shape: Shape, *, bias: bool) -> nn.Module:
-        from torch import nn
-
-        from optuna_perfpred.nas._modules import Attention
-        from optuna_perfpred.nas._modules import Skip
-
         features = input_shape[-1]
-        attention = Attention(features, self.heads, causal=len(input_shape) == 1, bias=bias)
+        attention = modules.Attention(
+            features, self.heads, causal=len(input_shape) == 1, bias=bias
+        )
         return nn.Sequential(
-            Skip(nn.Sequential(nn.LayerNorm(features), attention)),
-            Skip(
+            modules.Skip(nn.Sequential(nn.LayerNorm(features), attention)),
+            modules.Skip(
                 nn.Sequential(
                     nn.LayerNorm(features),
                     nn.Linear(features, self.ratio * features, bias=bias),

@@ -9,23 +9,23 @@ from optuna_perfpred._arguments import check_at_least
 from optuna_perfpred._arguments import check_integers
 from optuna_perfpred.nas._blocks import AveragePooling
 from optuna_perfpred.nas._blocks import BatchNormalization
+from optuna_perfpred.nas._blocks import Convolutions
 from optuna_perfpred.nas._blocks import GlobalPooling
 from optuna_perfpred.nas._blocks import Linear
+from optuna_perfpred.nas._blocks import Part
 from optuna_perfpred.nas._blocks import ResidualBlock
 from optuna_perfpred.nas._blocks import Stem
 from optuna_perfpred.nas._cost import Cost
-from optuna_perfpred.nas._layers import image_shape
 from optuna_perfpred.nas._layers import Layer
-from optuna_perfpred.nas._layers import PositiveLayer
 from optuna_perfpred.nas._layers import Shape
 from optuna_perfpred.nas._layers import split_notation
 from optuna_perfpred.nas._space import LayerSpace
+from optuna_perfpred.nas._torch import modules
+from optuna_perfpred.nas._torch import nn
 
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from torch import nn
 
     from optuna_perfpred.nas._architecture import Architecture
 
@@ -53,13 +53,11 @@ class Identity(Layer):
         return input_shape
 
     def build(self, input_shape: Shape, *, bias: bool) -> nn.Module:
-        from torch import nn
-
         return nn.Identity()
 
 
 @dataclass(frozen=True)
-class SameConvolution(PositiveLayer):
+class SameConvolution(Convolutions):
     """A ReLU, a convolution with as many filters as it is given channels, and normalisation.
 
     Args:
@@ -71,20 +69,8 @@ class SameConvolution(PositiveLayer):
     odd: ClassVar[tuple[str, ...]] = ("size",)
     size: int
 
-    def output_shape(self, input_shape: Shape) -> Shape:
-        return image_shape(self, input_shape)
-
-    def num_weights(self, input_shape: Shape) -> int:
-        channels = image_shape(self, input_shape)[0]
-        return channels**2 * self.size**2 + 2 * channels
-
-    def build(self, input_shape: Shape, *, bias: bool) -> nn.Module:
-        from torch import nn
-
-        from optuna_perfpred.nas._modules import convolution
-
-        channels = input_shape[0]
-        return nn.Sequential(nn.ReLU(), *convolution(channels, channels, self.size, bias=bias))
+    def _parts(self, channels: int) -> list[Part]:
+        return [Part(channels, self.size, before="ReLU")]
 
 
 @dataclass(frozen=True)
@@ -121,13 +107,9 @@ class Cell(Layer):
         return self.repeats * sum(layer.multiply_adds(input_shape) for layer in self.operations)
 
     def build(self, input_shape: Shape, *, bias: bool) -> nn.Module:
-        from torch import nn
-
-        from optuna_perfpred.nas._modules import Graph
-
         return nn.Sequential(
             *(
-                Graph(
+                modules.Graph(
                     [
                         None if isinstance(layer, Zero) else layer.build(input_shape, bias=bias)
                         for layer in self.operations

@@ -7,11 +7,9 @@ import math
 import re
 from typing import Any
 from typing import ClassVar
-from typing import TYPE_CHECKING
 
-
-if TYPE_CHECKING:
-    from torch import nn
+from optuna_perfpred.nas._torch import modules
+from optuna_perfpred.nas._torch import nn
 
 
 Shape = tuple[int, ...]
@@ -121,30 +119,7 @@ class PositiveLayer(Layer):
 
 
 @dataclass(frozen=True)
-class Filters(PositiveLayer):
-    """A layer of filters, padded so that stride 1 keeps the size.
-
-    Args:
-        filters:
-            Number of filters, of the last convolution if there are several.
-        size:
-            Height and width of a filter, odd.
-        stride:
-            The stride, of the first convolution with such filters if there are several.
-    """
-
-    odd: ClassVar[tuple[str, ...]] = ("size",)
-    filters: int
-    size: int
-    stride: int = 1
-
-    def output_shape(self, input_shape: Shape) -> Shape:
-        _, height, width = image_shape(self, input_shape)
-        return self.filters, -(-height // self.stride), -(-width // self.stride)
-
-
-@dataclass(frozen=True)
-class Convolution(Filters):
+class Convolution(PositiveLayer):
     """A convolution, padded so that stride 1 keeps the size, followed by a ReLU.
 
     Args:
@@ -157,13 +132,19 @@ class Convolution(Filters):
     """
 
     code: ClassVar[str] = "C"
+    odd: ClassVar[tuple[str, ...]] = ("size",)
+    filters: int
+    size: int
+    stride: int = 1
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        _, height, width = image_shape(self, input_shape)
+        return self.filters, -(-height // self.stride), -(-width // self.stride)
 
     def num_weights(self, input_shape: Shape) -> int:
         return image_shape(self, input_shape)[0] * self.filters * self.size**2
 
     def build(self, input_shape: Shape, *, bias: bool) -> nn.Module:
-        from torch import nn
-
         convolution = nn.Conv2d(
             input_shape[0], self.filters, self.size, self.stride, self.size // 2, bias=bias
         )
@@ -194,8 +175,6 @@ class Pooling(PositiveLayer):
         return channels, height, width
 
     def build(self, input_shape: Shape, *, bias: bool) -> nn.Module:
-        from torch import nn
-
         return nn.MaxPool2d(self.size, self.stride)
 
 
@@ -218,8 +197,6 @@ class FullyConnected(PositiveLayer):
         return math.prod(input_shape) * self.units
 
     def build(self, input_shape: Shape, *, bias: bool) -> nn.Module:
-        from torch import nn
-
         linear = nn.Linear(math.prod(input_shape), self.units, bias=bias)
         return nn.Sequential(nn.Flatten(), linear, nn.ReLU())
 
@@ -253,8 +230,6 @@ class Dropout(PositiveLayer):
         return input_shape
 
     def build(self, input_shape: Shape, *, bias: bool) -> nn.Module:
-        from torch import nn
-
         return nn.Dropout(self.probability)
 
 
@@ -281,8 +256,6 @@ class GlobalAveragePooling(PositiveLayer):
         return self.num_weights(input_shape) * math.prod(input_shape[1:])
 
     def build(self, input_shape: Shape, *, bias: bool) -> nn.Module:
-        from torch import nn
-
         convolution = nn.Conv2d(input_shape[0], self.num_classes, 1, bias=bias)
         return nn.Sequential(convolution, nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
@@ -309,8 +282,6 @@ class Softmax(PositiveLayer):
         return math.prod(input_shape) * self.num_classes
 
     def build(self, input_shape: Shape, *, bias: bool) -> nn.Module:
-        from torch import nn
-
         linear = nn.Linear(math.prod(input_shape), self.num_classes, bias=bias)
         return nn.Sequential(nn.Flatten(), linear) if len(input_shape) == 3 else linear
 
@@ -338,8 +309,6 @@ class Embedding(PositiveLayer):
         return 0
 
     def build(self, input_shape: Shape, *, bias: bool) -> nn.Module:
-        from torch import nn
-
         return nn.Embedding(input_shape[0], self.units)
 
 
@@ -363,12 +332,8 @@ class _Recurrent(Layer):
         return self.gates * self.units * (features + self.units)
 
     def build(self, input_shape: Shape, *, bias: bool) -> nn.Module:
-        from torch import nn
-
-        from optuna_perfpred.nas._modules import Recurrent
-
         cells = nn.LSTM if isinstance(self, LSTM) else nn.GRU
-        return Recurrent(
+        return modules.Recurrent(
             cells(input_shape[0], self.units, bias=bias, batch_first=True), self.dropout
         )
 

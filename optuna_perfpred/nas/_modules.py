@@ -13,14 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def convolution(
-    channels: int, filters: int, size: int = 1, stride: int = 1, *, groups: int = 1, bias: bool
-) -> list[nn.Module]:
-    """A padded convolution and batch normalisation."""
-    padded = nn.Conv2d(channels, filters, size, stride, size // 2, groups=groups, bias=bias)
-    return [padded, nn.BatchNorm2d(filters)]
-
-
 class Recurrent(nn.Module):
     """A recurrent layer that gives its outputs and keeps its states to itself."""
 
