@@ -16,6 +16,7 @@ from optuna_perfpred.history._continued import trained_steps as trained_steps
 from optuna_perfpred.history._finished_trials import FinishedTrials as FinishedTrials
 from optuna_perfpred.history._finished_trials import FinishedTrialsReader as FinishedTrialsReader
 from optuna_perfpred.history._finished_trials import StudyHistory as StudyHistory
+from optuna_perfpred.history._per_study import LearnsAnew as LearnsAnew
 from optuna_perfpred.history._per_study import PerStudy as PerStudy
 from optuna_perfpred.history._records import Configuration as Configuration
 from optuna_perfpred.history._records import CurveRecord as CurveRecord

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import abc
 import threading
+from typing import Any
 from typing import Generic
 from typing import TYPE_CHECKING
 from typing import TypeVar
@@ -44,3 +46,28 @@ class PerStudy(Generic[T]):
             if key not in objects:
                 objects[key] = self._factory(study)
             return objects[key]
+
+
+class LearnsAnew(abc.ABC):
+    """What is learned of studies is left behind when an object is sent to another process.
+
+    That one learns from its storage, which knows more by then, and to which the object may have
+    no access. Subclasses call :meth:`_forget` once they have their arguments.
+    """
+
+    def _forget(self) -> None:
+        """Begin with what is learned of studies."""
+        before = set(self.__dict__)
+        self._begin()
+        self._learned = tuple(self.__dict__.keys() - before)
+
+    @abc.abstractmethod
+    def _begin(self) -> None:
+        """Set the attributes that are left behind."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: value for k, value in self.__dict__.items() if k not in self._learned}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget()

@@ -336,6 +336,7 @@ class FastHyperbandPruner(ForecastingPruner, HyperbandPruner):
         )
 
     def _begin(self) -> None:
+        super()._begin()
         self._lock = threading.Lock()
         self._brackets = PerStudy(lambda _: Brackets())
         self._asked: PerStudy[dict[Identity, _Asked]] = PerStudy(lambda _: {})

@@ -18,6 +18,7 @@ from optuna_perfpred.forecasts import StoppingRule
 from optuna_perfpred.forecasts import StudySettings
 from optuna_perfpred.history import FinishedTrials
 from optuna_perfpred.history import FinishedTrialsReader
+from optuna_perfpred.history import LearnsAnew
 from optuna_perfpred.history import PerStudy
 from optuna_perfpred.history import read_record
 from optuna_perfpred.predictors import CurvePredictor
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from optuna_perfpred.pruners._assessment import Assessment
 
 
-class ForecastingPruner(BasePruner, abc.ABC):
+class ForecastingPruner(LearnsAnew, BasePruner):
     """What pruners that forecast have in common.
 
     They learn from earlier studies, never raise into an objective, and what they have learned is
@@ -144,27 +145,10 @@ class ForecastingPruner(BasePruner, abc.ABC):
             tuple(record for trials in alike for record in trials.pruned),
         )
 
-    def _forget(self) -> None:
-        """Begin with what is learned of studies."""
-        before = set(self.__dict__)
+    def _begin(self) -> None:
         self._finished = PerStudy(lambda _: FinishedTrialsReader(self._feature_attrs))
         self._forecasters = PerStudy(self._new_forecaster)
         self._warn_once = WarnOnce()
-        self._begin()
-        self._learned = tuple(self.__dict__.keys() - before)
-
-    @abc.abstractmethod
-    def _begin(self) -> None:
-        """Set the attributes that are left behind when the pruner is sent to another process."""
-        raise NotImplementedError
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Another process learns from its storage, which knows more by then.
-        return {k: value for k, value in self.__dict__.items() if k not in self._learned}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._forget()
 
 
 def _read_earlier_studies(

@@ -437,6 +437,7 @@ class PerformancePredictionPruner(ForecastingPruner):
         return bool(draw < self._audit_rate)
 
     def _begin(self) -> None:
+        super()._begin()
         self._latest: PerStudy[dict[Identity, Assessment]] = PerStudy(lambda _: {})
         self._decisions = PerStudy(lambda _: Decisions(self._warn_once))
         self._chances = PerStudy(self._new_chances)

@@ -6,19 +6,20 @@ from typing import TYPE_CHECKING
 import zlib
 
 import numpy as np
-from optuna.distributions import CategoricalDistribution
 from optuna.samplers import BaseSampler
 from optuna.samplers import TPESampler
 from optuna.samplers._base import _process_constraints_after_trial
 from optuna.search_space import IntersectionSearchSpace
 
 from optuna_perfpred._arguments import check_at_least
+from optuna_perfpred.history import LearnsAnew
 from optuna_perfpred.history import PerStudy
 from optuna_perfpred.nas import Architecture
 from optuna_perfpred.samplers._network_features import NetworkFeatures
 from optuna_perfpred.samplers._network_graph import NetworkGraph
 from optuna_perfpred.samplers._observations import is_layer
 from optuna_perfpred.samplers._observations import ObservationReader
+from optuna_perfpred.samplers._observations import read_choice
 from optuna_perfpred.samplers._proposals import Proposer
 
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from optuna_perfpred.samplers._proposals import Proposal
 
 
-class ArchitectureSampler(BaseSampler):
+class ArchitectureSampler(LearnsAnew, BaseSampler):
     """Sampler that learns what makes networks good, and imagines thousands before it asks for one.
 
     Model-based search in a space of architectures: a Gaussian process learns the values of
@@ -145,8 +146,8 @@ class ArchitectureSampler(BaseSampler):
                 study, trial, param_name, param_distribution
             )
         with self._lock:
-            prefix = self._observations.read_prefix(trial)
-            self._check_choices(trial, prefix, param_name, param_distribution)
+            layers, _ = read_choice(self._space, trial, param_name, param_distribution)
+            prefix = self._graph.number(layers)
             planned = self._plans.of(study).get(trial._trial_id)
             if planned is None or not _agrees(planned[1], prefix, trial.params):
                 search_space = planned[0] if planned else {}
@@ -227,38 +228,7 @@ class ArchitectureSampler(BaseSampler):
             self._plans.of(study)[trial._trial_id] = dict(search_space), proposal
             return proposal
 
-    def _check_choices(
-        self,
-        trial: FrozenTrial,
-        prefix: Network,
-        name: str,
-        distribution: BaseDistribution,
-    ) -> None:
-        node = 0
-        for layer in prefix:
-            node = self._graph.follow(node, layer)
-        legal = tuple(str(self._space.vocabulary[layer]) for layer in self._graph.legal(node))
-        if (
-            not legal
-            or name != self._space.parameter_name(self._graph.state(node))
-            or not isinstance(distribution, CategoricalDistribution)
-            or distribution.choices != legal
-        ):
-            raise ValueError(
-                f"The sampler searches {self._space!r}, in which {name!r} is not what follows "
-                f"{trial.params}: the objective suggests from another space."
-            )
-
-    def __getstate__(self) -> dict[str, Any]:
-        # What was read is in the storage, to which a sampler may have no access once unpickled.
-        kept = ("_space", "_n_startup_trials", "_constraints_func", "_seed")
-        return {name: self.__dict__[name] for name in kept}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._forget()
-
-    def _forget(self) -> None:
+    def _begin(self) -> None:
         self._lock = threading.RLock()
         self._graph = NetworkGraph(self._space)
         self._features = NetworkFeatures(self._graph)

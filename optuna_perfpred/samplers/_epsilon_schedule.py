@@ -2,7 +2,10 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from itertools import accumulate
+from typing import Any
 from typing import TYPE_CHECKING
+
+from optuna_perfpred._arguments import check_at_least
 
 
 if TYPE_CHECKING:
@@ -52,20 +55,13 @@ class EpsilonSchedule:
         n_trials: int | None,
         default_n_trials: int,
     ) -> None:
-        if n_trials is not None and (not isinstance(n_trials, int) or n_trials < 1):
-            raise ValueError(f"`n_trials` must be a positive integer, but got {n_trials=}.")
+        if n_trials is not None:
+            check_at_least("n_trials", n_trials, 1)
         if schedule == "auto":
             length = n_trials or default_n_trials
             pairs: Sequence[tuple[float, float]] = [(e, share * length) for e, share in _SHORT]
-        elif schedule == "published":
-            pairs = _PUBLISHED
-        elif isinstance(schedule, str):
-            raise ValueError(
-                "`epsilon_schedule` must be 'auto', 'published' or pairs of a probability and a "
-                f"number of architectures, but got {schedule!r}."
-            )
         else:
-            pairs = _check_pairs(schedule, n_trials)
+            pairs = _PUBLISHED if schedule == "published" else _check_pairs(schedule, n_trials)
         self._epsilons = [epsilon for epsilon, _ in pairs]
         self._ends = [round(end) for end in accumulate(number for _, number in pairs)]
 
@@ -80,24 +76,16 @@ class EpsilonSchedule:
         return self._epsilons[min(index, len(self._epsilons) - 1)]
 
 
-def _check_pairs(
-    schedule: Sequence[tuple[float, int]], n_trials: int | None
-) -> list[tuple[float, int]]:
+def _check_pairs(schedule: Any, n_trials: int | None) -> list[tuple[float, int]]:
     try:
-        pairs = [(float(epsilon), number) for epsilon, number in schedule]
+        pairs = [(float(epsilon), check_at_least("", n, 1)) for epsilon, n in schedule]
     except (TypeError, ValueError):
         pairs = []
-    if not pairs:
+    if not pairs or not all(0.0 <= epsilon <= 1.0 for epsilon, _ in pairs):
         raise ValueError(
-            "`epsilon_schedule` must be pairs of a probability and a number of architectures, "
-            f"but got {schedule!r}."
+            "`epsilon_schedule` must be 'auto', 'published', or pairs of a probability in [0, 1] "
+            f"and a positive number of architectures, but got {schedule!r}."
         )
-    for epsilon, number in pairs:
-        if not 0.0 <= epsilon <= 1.0 or not isinstance(number, int) or number < 1:
-            raise ValueError(
-                "`epsilon_schedule` must hold probabilities in [0, 1] and positive numbers of "
-                f"architectures, but got {(epsilon, number)}."
-            )
     total = sum(number for _, number in pairs)
     if n_trials is not None and total != n_trials:
         raise ValueError(

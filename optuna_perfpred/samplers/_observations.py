@@ -6,6 +6,7 @@ from typing import Any
 from typing import NamedTuple
 from typing import TYPE_CHECKING
 
+from optuna.distributions import CategoricalDistribution
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
@@ -20,9 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from collections.abc import Sequence
 
+    from optuna.distributions import BaseDistribution
     from optuna.study import Study
     from optuna.trial import FrozenTrial
 
+    from optuna_perfpred.nas import Layer
+    from optuna_perfpred.nas import LayerSpace
     from optuna_perfpred.samplers._network_graph import Network
     from optuna_perfpred.samplers._network_graph import NetworkGraph
 
@@ -112,26 +116,12 @@ class ObservationReader:
             )
         return observations
 
-    def read_prefix(self, trial: FrozenTrial) -> Network:
-        """Give the layers that a trial has chosen so far.
-
-        Raises:
-            :exc:`ValueError`:
-                If they are not of the space: names the layer and the reason.
-        """
-        space = self._graph.space
-        try:
-            return self._graph.number([layer for _, layer in space.follow(trial.params)])
-        except ValueError as error:
-            raise ValueError(
-                f"The sampler searches {space!r}, of which trial {trial.number} is none: {error}"
-            ) from error
-
     def _split(self, trial: FrozenTrial) -> tuple[Network | None, dict[str, Any], float | None]:
         """Give a trial's layers, if they are a network of the space, and what it has beside."""
         network: Network | None = None
         with suppress(ValueError):
-            network = self.read_prefix(trial)
+            trajectory = self._graph.space.follow(trial.params)
+            network = self._graph.number([layer for _, layer in trajectory])
         if network:
             node = 0
             for layer in network:
@@ -146,6 +136,45 @@ class ObservationReader:
 def is_layer(name: str) -> bool:
     """Tell whether a parameter chooses a layer."""
     return LAYER_PARAMETER.fullmatch(name) is not None
+
+
+def read_choice(
+    space: LayerSpace[Any], trial: FrozenTrial, name: str, distribution: BaseDistribution
+) -> tuple[tuple[Layer, ...], Any]:
+    """Give the layers that a trial has chosen so far, and the state in which it chooses the next.
+
+    Args:
+        space:
+            The space that the sampler searches.
+        trial:
+            The trial.
+        name:
+            The parameter that is suggested.
+        distribution:
+            What is suggested for it.
+
+    Raises:
+        :exc:`ValueError`:
+            If the layers, or the parameter, are not of the space: names the layer and the reason.
+    """
+    try:
+        trajectory = space.follow(trial.params)
+    except ValueError as error:
+        raise ValueError(
+            f"The sampler searches {space!r}, of which trial {trial.number} is none: {error}"
+        ) from error
+    state = space.next_state(*trajectory[-1]) if trajectory else space.initial_state
+    if (
+        space.is_end(state)
+        or name != space.parameter_name(state)
+        or not isinstance(distribution, CategoricalDistribution)
+        or distribution.choices != tuple(map(str, space.legal_layers(state)))
+    ):
+        raise ValueError(
+            f"The sampler searches {space!r}, in which {name!r} is not what follows "
+            f"{trial.params}: the objective suggests from another space."
+        )
+    return tuple(layer for _, layer in trajectory), state
 
 
 def _continued(trials: Iterable[FrozenTrial]) -> set[int]:

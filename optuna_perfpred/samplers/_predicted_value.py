@@ -9,6 +9,7 @@ from optuna.samplers import NSGAIISampler
 from optuna.samplers import TPESampler
 
 from optuna_perfpred._arguments import check_at_least
+from optuna_perfpred.history import LearnsAnew
 from optuna_perfpred.history import PerStudy
 from optuna_perfpred.samplers._predicted_study import PredictedStudy
 from optuna_perfpred.samplers._predicted_study import StoppedTrials
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 _POPULATIONS = (NSGAIISampler, NSGAIIISampler)
 
 
-class PredictedValueSampler(BaseSampler):
+class PredictedValueSampler(LearnsAnew, BaseSampler):
     """Sampler that lets another one learn from how stopped trials would have ended.
 
     Optuna's samplers do not know what a pruned trial is worth. Most of them, such as
@@ -160,13 +161,5 @@ class PredictedValueSampler(BaseSampler):
             return study
         return PredictedStudy(study, self._stopped.of(study))
 
-    def _forget(self) -> None:
+    def _begin(self) -> None:
         self._stopped = PerStudy(lambda study: StoppedTrials(study, self._n_startup_trials))
-
-    def __getstate__(self) -> dict[str, Any]:
-        # What was foreseen of stopped trials can be foreseen again.
-        return {name: value for name, value in self.__dict__.items() if name != "_stopped"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._forget()

@@ -5,19 +5,21 @@ from typing import Any
 from typing import TYPE_CHECKING
 
 from optuna import TrialPruned
-from optuna.distributions import CategoricalDistribution
 from optuna.samplers import BaseSampler
 from optuna.samplers import TPESampler
 from optuna.samplers._lazy_random_state import LazyRandomState
 from optuna.trial import TrialState
 
+from optuna_perfpred._arguments import check_at_least
 from optuna_perfpred._attributes import read_number
 from optuna_perfpred._attributes import read_step
-from optuna_perfpred.history import LAYER_PARAMETER
+from optuna_perfpred.history import LearnsAnew
 from optuna_perfpred.history import PerStudy
 from optuna_perfpred.nas import Architecture
 from optuna_perfpred.pruners._assessment import PREDICTED_VALUE
 from optuna_perfpred.samplers._epsilon_schedule import EpsilonSchedule
+from optuna_perfpred.samplers._observations import is_layer
+from optuna_perfpred.samplers._observations import read_choice
 from optuna_perfpred.samplers._q_learner import QLearner
 from optuna_perfpred.samplers._q_table import QTable
 
@@ -41,7 +43,7 @@ REUSED = "perfpred:reused_trial"
 _DEFAULT_N_TRIALS = 200
 
 
-class QLearningSampler(BaseSampler):
+class QLearningSampler(LearnsAnew, BaseSampler):
     """Sampler that learns, layer by layer, which architectures end well.
 
     Tabular Q-learning with experience replay as in Baker et al. 2017, "Designing Neural Network
@@ -140,8 +142,7 @@ class QLearningSampler(BaseSampler):
             raise ValueError(
                 f"`initial_q` must be in [0, 1], as rewards are, but got {initial_q=}."
             )
-        if not isinstance(replay_size, int) or replay_size < 0:
-            raise ValueError(f"`replay_size` must be an integer >= 0, but got {replay_size=}.")
+        check_at_least("replay_size", replay_size, 0)
         self._space = space
         self._learning_rate = learning_rate
         self._discount = discount
@@ -163,9 +164,7 @@ class QLearningSampler(BaseSampler):
         self._raise_error_if_multi_objective(study)
         search_space = self._independent_sampler.infer_relative_search_space(study, trial)
         return {
-            name: distribution
-            for name, distribution in search_space.items()
-            if not LAYER_PARAMETER.fullmatch(name)
+            name: distribution for name, distribution in search_space.items() if not is_layer(name)
         }
 
     def sample_relative(
@@ -182,24 +181,15 @@ class QLearningSampler(BaseSampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         self._raise_error_if_multi_objective(study)
-        if not LAYER_PARAMETER.fullmatch(param_name):
+        if not is_layer(param_name):
             return self._independent_sampler.sample_independent(
                 study, trial, param_name, param_distribution
             )
-        state = self._read_state(trial)
-        legal = {str(layer): layer for layer in self._space.legal_layers(state)}
-        if param_name != self._space.parameter_name(state) or (
-            not isinstance(param_distribution, CategoricalDistribution)
-            or param_distribution.choices != tuple(legal)
-        ):
-            raise ValueError(
-                f"The sampler searches {self._space!r}, in which {param_name!r} is not what "
-                f"follows {trial.params}: the objective suggests from another space."
-            )
+        _, state = read_choice(self._space, trial, param_name, param_distribution)
         with self._lock:
             learner = self._learner(study, trial)
             epsilon = self._schedule.epsilon(learner.n_architectures)
-            return str(self._choose(learner.table, state, tuple(legal.values()), epsilon))
+            return str(self._choose(learner.table, state, epsilon))
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
         self._independent_sampler.before_trial(study, trial)
@@ -314,16 +304,7 @@ class QLearningSampler(BaseSampler):
                 state = space.next_state(state, layers[-1])
             return Architecture(space.complete(tuple(layers)), space.input_shape)
 
-    def __getstate__(self) -> dict[str, Any]:
-        # What was learned is in the storage, to which a sampler may have no access once unpickled.
-        forgotten = ("_lock", "_learners", "_latest")
-        return {name: value for name, value in self.__dict__.items() if name not in forgotten}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._forget()
-
-    def _forget(self) -> None:
+    def _begin(self) -> None:
         self._lock = threading.RLock()
         self._learners = PerStudy(self._create_learner)
         self._latest: QLearner | None = None
@@ -347,21 +328,8 @@ class QLearningSampler(BaseSampler):
             raise ValueError("The sampler has not sampled for any study yet: pass a study.")
         return self._latest
 
-    def _read_state(self, trial: FrozenTrial) -> Any:
-        try:
-            trajectory = self._space.follow(trial.params)
-        except ValueError as error:
-            raise ValueError(
-                f"The sampler searches {self._space!r}, of which trial {trial.number} is none: "
-                f"{error}"
-            ) from error
-        if not trajectory:
-            return self._space.initial_state
-        return self._space.next_state(*trajectory[-1])
-
-    def _choose(
-        self, table: QTable, state: Any, legal: tuple[Layer, ...], epsilon: float
-    ) -> Layer:
+    def _choose(self, table: QTable, state: Any, epsilon: float) -> Layer:
+        legal = self._space.legal_layers(state)
         if self._rng.rng.uniform() >= epsilon:
             seen = self._space.agent_state(state)
             values = [table.value(seen, layer) for layer in legal]
