@@ -28,6 +28,7 @@ from optuna_perfpred.nas import CellSpace
 from optuna_perfpred.nas import ConvNetSpace
 from optuna_perfpred.nas import Convolution
 from optuna_perfpred.nas import ConvolutionBlock
+from optuna_perfpred.nas import Dropout
 from optuna_perfpred.nas import Embedding
 from optuna_perfpred.nas import GlobalPooling
 from optuna_perfpred.nas import Identity
@@ -275,6 +276,15 @@ def test_a_network_may_end_with_any_head_or_none() -> None:
     ends = {str(suggest(space, seed)) for seed in range(60)}
     assert len(ends) == 8
     assert all(len(space.chosen(space.parse(end))) == 3 for end in ends)
+
+
+def test_a_head_may_end_as_another_one_and_dropout_may_be_chosen() -> None:
+    blocks = [Identity(), Dropout(1, 2)]
+    space = BlockSpace((2, 8, 8), blocks, heads=[[Linear(3)], HEAD], max_depth=2)
+    ends = {suggest(space, seed) for seed in range(60)}
+    assert {str(end) for end in ends} >= {"[skip(), GP(), L(3)]", "[D(1,2), L(3)]"}
+    for end in ends:
+        assert space.parse(str(end)) == end
 
 
 def test_blocks_are_legal_where_they_can_be_applied() -> None:
