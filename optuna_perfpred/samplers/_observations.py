@@ -10,14 +10,13 @@ from optuna.distributions import CategoricalDistribution
 from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
-from optuna_perfpred.history import continued_number
 from optuna_perfpred.history import LAYER_PARAMETER
 from optuna_perfpred.history import PerStudy
+from optuna_perfpred.history import stopped_trial
 from optuna_perfpred.samplers._predicted_study import StoppedTrials
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from collections.abc import Mapping
     from collections.abc import Sequence
 
@@ -33,6 +32,8 @@ if TYPE_CHECKING:
 
 # As in PredictedValueSampler: what is foreseen from fewer completed trials misleads.
 _N_STARTUP_OF_PREDICTED = 5
+
+_COUNTED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING)
 
 
 class Observation(NamedTuple):
@@ -91,10 +92,10 @@ class ObservationReader:
             if nothing can be foreseen. A trial that continues a stopped one takes its place.
         """
         trials = study.get_trials(deepcopy=False)
+        continued = _continued(trials)
         if len(study.directions) == 1 and any(t.state == TrialState.PRUNED for t in trials):
             trials = self._stopped.of(study).show(trials)
         signs = [1.0 if d == StudyDirection.MAXIMIZE else -1.0 for d in study.directions]
-        continued = _continued(trials)
         known = self._read.of(study)
         observations = []
         for trial in trials:
@@ -177,19 +178,14 @@ def read_choice(
     return tuple(layer for _, layer in trajectory), state
 
 
-def _continued(trials: Iterable[FrozenTrial]) -> set[int]:
-    """Numbers of the trials whose place others that have ended take."""
-    by_number = {trial.number: trial for trial in trials}
-    continued: set[int] = set()
-    for trial in by_number.values():
-        number = continued_number(trial)
-        earlier = None if number is None else by_number.get(number)
-        if earlier is not None and earlier.params == trial.params:
-            if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
-                continued.add(earlier.number)
-            elif trial.state == TrialState.RUNNING and earlier.state == TrialState.PRUNED:
-                continued.add(trial.number)
-    return continued
+def _continued(trials: Sequence[FrozenTrial]) -> set[int]:
+    """Numbers of the stopped trials whose place others take, and of those that will take it."""
+    pairs = [(trial, stopped_trial(trial, trials)) for trial in trials]
+    return {
+        trial.number if trial.state == TrialState.RUNNING else stopped.number
+        for trial, stopped in pairs
+        if stopped is not None and trial.state in _COUNTED
+    }
 
 
 def _values(trial: FrozenTrial, signs: Sequence[float]) -> tuple[float, ...] | None:
