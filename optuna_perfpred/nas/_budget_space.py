@@ -62,13 +62,7 @@ class BudgetSpace(LayerSpace[BudgetState]):
         if max_weights is None and max_multiply_adds is None:
             raise ValueError("`max_weights` or `max_multiply_adds` must be given.")
         self._budget = Cost(
-            *(
-                sys.maxsize if value is None else check_at_least(name, value, 1)
-                for name, value in (
-                    ("max_weights", max_weights),
-                    ("max_multiply_adds", max_multiply_adds),
-                )
-            )
+            _limit("max_weights", max_weights), _limit("max_multiply_adds", max_multiply_adds)
         )
         self._space = space
         self._arguments = f"{max_weights=}, {max_multiply_adds=}"
@@ -157,3 +151,7 @@ class BudgetSpace(LayerSpace[BudgetState]):
                 if not any(other.within(end) for other in found if other != end)
             )
         return self._cheapest[inner]
+
+
+def _limit(name: str, value: int | None) -> int:
+    return sys.maxsize if value is None else check_at_least(name, value, 1)
