@@ -18,14 +18,19 @@ from optuna_perfpred.history._finished_trials import FinishedTrialsReader as Fin
 from optuna_perfpred.history._finished_trials import StudyHistory as StudyHistory
 from optuna_perfpred.history._per_study import LearnsAnew as LearnsAnew
 from optuna_perfpred.history._per_study import PerStudy as PerStudy
+from optuna_perfpred.history._records import AUDIT as AUDIT
 from optuna_perfpred.history._records import Configuration as Configuration
 from optuna_perfpred.history._records import CurveRecord as CurveRecord
 from optuna_perfpred.history._records import identify as identify
 from optuna_perfpred.history._records import Identity as Identity
 from optuna_perfpred.history._records import LAYER_PARAMETER as LAYER_PARAMETER
+from optuna_perfpred.history._records import (
+    PROBABILITY_OF_BEATING_BEST as PROBABILITY_OF_BEATING_BEST,
+)
 from optuna_perfpred.history._records import read_configuration as read_configuration
 from optuna_perfpred.history._records import read_curve as read_curve
 from optuna_perfpred.history._records import read_record as read_record
+from optuna_perfpred.history._records import RISK as RISK
 from optuna_perfpred.history._thinning import is_due as is_due
 from optuna_perfpred.history._thinning import last_step as last_step
 from optuna_perfpred.history._training_set import ConfigurationEncoder as ConfigurationEncoder

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from optuna_perfpred._attributes import read_flag
+from optuna_perfpred._attributes import read_number
 from optuna_perfpred.history._continued import continued_number
 from optuna_perfpred.history._thinning import thin
 
@@ -33,6 +35,12 @@ Identity = tuple[int, "datetime | None"]
 
 LAYER_PARAMETER = re.compile(r"layer_(\d+)\[.*\]")
 """Names of the parameters that choose a network's layers, see :mod:`optuna_perfpred.nas`."""
+
+# Of a trial that was to be stopped: the probability that it beats the best one, what that risked,
+# and whether it was let finish on purpose.
+PROBABILITY_OF_BEATING_BEST = "perfpred:probability_of_beating_best"
+RISK = "perfpred:risk"
+AUDIT = "perfpred:audit"
 
 _ARCHITECTURE_ATTRS = ("num_layers", "num_weights")
 # How the names of features begin that are attributes.
@@ -66,6 +74,12 @@ class CurveRecord:
             Whether the trial satisfies all constraints, as :attr:`optuna.Study.best_trial` asks.
         continues:
             The number of the stopped trial that it says to go on with.
+        risk:
+            What stopping it has spent of what may be risked, see
+            :class:`~optuna_perfpred.pruners.PerformancePredictionPruner`.
+        audited_chance:
+            Of one that was let finish on purpose, the probability of beating the best one that
+            was foreseen.
     """
 
     number: int
@@ -77,6 +91,8 @@ class CurveRecord:
     value: float
     feasible: bool
     continues: int | None = None
+    risk: float = 0.0
+    audited_chance: float | None = None
 
     @property
     def order(self) -> tuple[datetime, int]:
@@ -134,6 +150,7 @@ def read_record(trial: FrozenTrial, feature_attrs: Sequence[str] = ()) -> CurveR
     """
     assert trial.datetime_complete is not None
     steps, values = read_curve(trial)
+    attrs = trial.user_attrs
     return CurveRecord(
         number=trial.number,
         trial_id=trial._trial_id,
@@ -145,6 +162,10 @@ def read_record(trial: FrozenTrial, feature_attrs: Sequence[str] = ()) -> CurveR
         value=math.nan if trial.value is None else trial.value,
         feasible=all(constraint <= 0.0 for constraint in trial.constraints.values()),
         continues=continued_number(trial),
+        risk=max(0.0, read_number(attrs, RISK) or 0.0),
+        audited_chance=(
+            read_number(attrs, PROBABILITY_OF_BEATING_BEST) if read_flag(attrs, AUDIT) else None
+        ),
     )
 
 

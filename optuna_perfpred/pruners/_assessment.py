@@ -5,6 +5,10 @@ from dataclasses import field
 from typing import Any
 from typing import TYPE_CHECKING
 
+from optuna_perfpred.history import AUDIT as AUDIT
+from optuna_perfpred.history import PROBABILITY_OF_BEATING_BEST
+from optuna_perfpred.history import RISK
+
 
 if TYPE_CHECKING:
     from optuna_perfpred.forecasts import RuleInputs
@@ -14,10 +18,9 @@ if TYPE_CHECKING:
 # The user attributes of a trial on which the dashboard, the samplers and the plots rely.
 PREDICTED_VALUE = "perfpred:predicted_value"
 PREDICTED_STD = "perfpred:predicted_std"
-PROBABILITY_OF_BEATING_BEST = "perfpred:probability_of_beating_best"
 STEP = "perfpred:step"
 REASON = "perfpred:reason"
-AUDIT = "perfpred:audit"
+MAX_RISK = "perfpred:max_risk"
 _MAX_TIMES = 1_000
 
 
@@ -51,6 +54,11 @@ class Assessment:
             By a stopping rule, the chance of a new best value for each step still to train, as a
             multiple of that of a new trial, with a sampler that proposes better ones by now of one
             of these; :obj:`None` otherwise.
+        risk:
+            With a largest risk, what stopping the trial spends of it: divided by the number of
+            finished trials, the probability that it would have become the best of them.
+        max_risk:
+            The largest risk.
         horizon:
             The step at which the rung ends that decides; :obj:`None` for the end of the training.
         inputs:
@@ -66,18 +74,23 @@ class Assessment:
     reference: float
     reason: str
     relative_chance: float | None = None
+    risk: float | None = None
+    max_risk: float | None = None
     horizon: int | None = None
     inputs: RuleInputs | PredictorInputs | None = field(default=None, repr=False, compare=False)
 
     def attributes(self) -> dict[str, Any]:
         """Give the user attributes that tell of the assessment."""
-        return {
+        attributes = {
             PREDICTED_VALUE: self.predicted_value,
             PREDICTED_STD: self.predicted_std,
             PROBABILITY_OF_BEATING_BEST: self.probability_of_beating_best,
             STEP: self.step,
             REASON: self.reason,
         }
+        if self.risk is not None:
+            attributes |= {RISK: self.risk, MAX_RISK: self.max_risk}
+        return attributes
 
     @property
     def is_hopeless(self) -> bool:

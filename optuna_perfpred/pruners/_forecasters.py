@@ -30,6 +30,7 @@ from optuna_perfpred.pruners._assessment import ordinal
 from optuna_perfpred.pruners._assessment import percent
 from optuna_perfpred.pruners._assessment import predicted
 from optuna_perfpred.pruners._assessment import value_to_beat
+from optuna_perfpred.pruners._risk_budget import RiskBudget
 
 
 if TYPE_CHECKING:
@@ -75,6 +76,8 @@ class RuleForecaster:
             The pruner's arguments.
         confidence:
             The confidence, or :obj:`None` to be the more careful the fewer trials have finished.
+        max_risk:
+            Instead, what the stopped trials may risk in all.
         least_ratio:
             Without a confidence, the multiple of a new trial's chance below which a trial is
             stopped, however many have finished.
@@ -98,6 +101,7 @@ class RuleForecaster:
         settings: StudySettings,
         *,
         confidence: float | None = None,
+        max_risk: float | None = None,
         least_ratio: float | None = None,
         sampler: BaseSampler | None = None,
         uses_peers: bool = False,
@@ -107,6 +111,7 @@ class RuleForecaster:
         self.forecast = StudyForecast(rule, settings, earlier, warn)
         self._settings = settings
         self._odds = None if confidence is None else (1.0 - confidence) / confidence
+        self._budget = None if max_risk is None else RiskBudget(max_risk, settings.sign)
         self._given_ratio = least_ratio
         self._sampler_learns = sampler is not None and learns(sampler)
         self._uses_peers = uses_peers
@@ -153,17 +158,28 @@ class RuleForecaster:
             predicted_value=mean,
             predicted_std=std,
             probability=_share(relative),
-            least_probability=_share(self._least_ratio(forecasts)),
+            least_probability=_share(self._least_ratio(forecasts, finished, running)),
             probability_of_beating_best=chance,
             reference=forecasts.to_beat,
             reason=f"At step {step}: {percent(chance)} chance to beat {to_beat}, predicted to end "
             f"at {predicted(mean, std)}; {beside_new_trials(relative)}.",
             relative_chance=relative,
+            risk=None if self._budget is None else self._budget.price(chance, finished),
+            max_risk=None if self._budget is None else self._budget.max_risk,
             inputs=forecasts.inputs,
         )
 
-    def _least_ratio(self, forecasts: TrialForecasts) -> float:
+    def _least_ratio(
+        self, forecasts: TrialForecasts, finished: FinishedTrials, running: Sequence[FrozenTrial]
+    ) -> float:
         """Give the multiple of a new trial's chance below which a trial is stopped."""
+        if self._budget is not None:
+            # The budget goes where it saves most: to stop a trial may cost the more the more of
+            # it is left.
+            remaining = float(forecasts.inputs.remaining[0])
+            largest = self._budget.largest_price(finished, running) * min(1.0, remaining)
+            least_chance = max(0.0, largest) / self._budget.price(1.0, finished)
+            return least_chance * (forecasts.n_finished + 1) / remaining
         if self._odds is not None:
             return self._odds
         if self._given_ratio is not None:

@@ -26,6 +26,7 @@ from optuna_perfpred.pruners._forecasters import RuleForecaster
 from optuna_perfpred.pruners._forecasting_pruner import ForecastingPruner
 from optuna_perfpred.pruners._recorded_decision import Decisions
 from optuna_perfpred.pruners._retries import original_number
+from optuna_perfpred.pruners._risk_budget import MIN_COMPLETED
 from optuna_perfpred.pruners._second_chance import first_to_go_on
 from optuna_perfpred.pruners._second_chance import SecondChances
 
@@ -156,6 +157,21 @@ class PerformancePredictionPruner(ForecastingPruner):
             fail to beat the reference with at least this probability; if :obj:`None`, 0.99, so
             close to 1 because the risk of pruning a good trial adds up over the checks of its
             curve.
+        max_risk:
+            Between 0 and 1, instead of ``confidence``: the probability that a stopped trial would
+            have become the best of the study stays below it, whenever the study ends. What each
+            stop risks is the probability, as it is foreseen then, that the trial would have
+            become the best, taken twice; the budget grows with each trial that ends, and nothing
+            is stopped that would overspend it. It is on average over studies like those of
+            ``benchmarks/max_risk.py``, and as long as the study goes on as it began: trials are
+            no worse later, as they are after good ones were enqueued first or where the data
+            change (that a sampler learns makes the risk smaller). Trials let finish by
+            ``audit_rate`` test the forecasts, and a stop costs more if they were too small. What
+            a wrapped pruner stops is not counted. Nothing is pruned before five trials are
+            complete; a trial that goes on after all risks nothing. Several workers see what the
+            others have spent; those that stop trials at the same moment, each taking half of what
+            is left at most, may together overspend it, which the next ones make up for. Not
+            together with a predictor or ``warm_start``.
         offset:
             δ of the paper, in the unit of the objective: the value to beat is the reference made
             worse by this much, so that trials which end about as well are kept.
@@ -217,6 +233,7 @@ class PerformancePredictionPruner(ForecastingPruner):
         n_warmup_steps: int = 0,
         interval_steps: int = 1,
         confidence: float | None = None,
+        max_risk: float | None = None,
         offset: float = 0.0,
         top_n: int | None = None,
         horizon: int | None = None,
@@ -228,10 +245,12 @@ class PerformancePredictionPruner(ForecastingPruner):
         seed: int | None = None,
         second_chance: _SecondChance = "auto",
     ) -> None:
-        self._uses_peers = n_startup_trials is None
+        self._uses_peers = n_startup_trials is None and max_risk is None
         is_predictor = isinstance(predictor, CurvePredictor)
         if n_startup_trials is None:
-            n_startup_trials = 10 if is_predictor else 1
+            n_startup_trials = 10 if is_predictor else 1 if max_risk is None else MIN_COMPLETED
+        if max_risk is not None:
+            _check_max_risk(max_risk, confidence, is_predictor, n_startup_trials, warm_start)
         if confidence is None and is_predictor:
             confidence = 0.99
         if top_n is None:
@@ -260,6 +279,7 @@ class PerformancePredictionPruner(ForecastingPruner):
         self._n_warmup_steps = n_warmup_steps
         self._interval_steps = interval_steps
         self._confidence = confidence
+        self._max_risk = max_risk
         self._top_n = top_n
         self._horizon = horizon
         self._audit_rate = audit_rate
@@ -350,6 +370,10 @@ class PerformancePredictionPruner(ForecastingPruner):
             self._enqueue_stopped(study, finished, reader.trials)
         forecaster: RuleForecaster | PredictorForecaster = self._forecasters.of(study)
         assessment = forecaster.assess(finished, trial, reader.running)
+        if self._max_risk is not None and assessment is not None and assessment.is_hopeless:
+            # What other workers have spent by now must not be spent again.
+            finished = reader.read_now(study)
+            assessment = forecaster.assess(finished, trial, reader.running)
         if assessment is not None:
             latest = self._latest.of(study)
             latest[identify(trial)] = replace(assessment, inputs=None)
@@ -418,6 +442,7 @@ class PerformancePredictionPruner(ForecastingPruner):
                 self._predictor,
                 settings,
                 confidence=self._confidence,
+                max_risk=self._max_risk,
                 least_ratio=self._least_ratio,
                 sampler=study.sampler,
                 uses_peers=self._uses_peers,
@@ -441,3 +466,35 @@ class PerformancePredictionPruner(ForecastingPruner):
         self._latest: PerStudy[dict[Identity, Assessment]] = PerStudy(lambda _: {})
         self._decisions = PerStudy(lambda _: Decisions(self._warn_once))
         self._chances = PerStudy(self._new_chances)
+
+
+def _check_max_risk(
+    max_risk: float,
+    confidence: float | None,
+    is_predictor: bool,
+    n_startup_trials: int,
+    warm_start: Sequence[Study],
+) -> None:
+    if not isinstance(max_risk, int | float) or not 0.0 < max_risk < 1.0:
+        raise ValueError(f"`max_risk` must be between 0 and 1 or None, but got {max_risk=}.")
+    if confidence is not None:
+        raise ValueError(
+            f"Only one of `max_risk` and `confidence` can be given, but got {max_risk=} and "
+            f"{confidence=}."
+        )
+    if is_predictor:
+        raise ValueError(
+            "`max_risk` needs a stopping rule, whose probabilities were checked on other studies; "
+            "leave `predictor` out."
+        )
+    if n_startup_trials < MIN_COMPLETED:
+        raise ValueError(
+            f"`max_risk` prunes nothing until {MIN_COMPLETED} trials are complete, so "
+            f"`n_startup_trials` must be at least {MIN_COMPLETED} or None, but got "
+            f"{n_startup_trials=}."
+        )
+    if len(warm_start) > 0:
+        raise ValueError(
+            "`max_risk` is of the trials of one study; `warm_start`, by which trials are compared "
+            "with those of others, cannot be given with it."
+        )

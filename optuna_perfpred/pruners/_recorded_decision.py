@@ -13,7 +13,9 @@ from optuna_perfpred._attributes import read_number
 from optuna_perfpred._attributes import read_step
 from optuna_perfpred._attributes import read_text
 from optuna_perfpred.history import identify
+from optuna_perfpred.history import RISK
 from optuna_perfpred.pruners._assessment import AUDIT
+from optuna_perfpred.pruners._assessment import MAX_RISK
 from optuna_perfpred.pruners._assessment import PREDICTED_STD
 from optuna_perfpred.pruners._assessment import PREDICTED_VALUE
 from optuna_perfpred.pruners._assessment import PROBABILITY_OF_BEATING_BEST
@@ -32,7 +34,16 @@ if TYPE_CHECKING:
 # The decision by f-Hyperband on a trial of a rung tells of the rung's end, and only in words.
 _RUNG_END = re.compile(r"predicted to reach \S+ ± \S+ at step (\d+);")
 _WRAPPED = "Pruned by the wrapped "
-DECISION_ATTRS = (PREDICTED_VALUE, PREDICTED_STD, PROBABILITY_OF_BEATING_BEST, STEP, REASON, AUDIT)
+DECISION_ATTRS = (
+    PREDICTED_VALUE,
+    PREDICTED_STD,
+    PROBABILITY_OF_BEATING_BEST,
+    STEP,
+    REASON,
+    RISK,
+    MAX_RISK,
+    AUDIT,
+)
 
 _logger = logging.getLogger(__name__)
 

@@ -1,0 +1,228 @@
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+from typing import TYPE_CHECKING
+
+from optuna.trial import TrialState
+from scipy.optimize import brentq
+
+from optuna_perfpred._attributes import read_number
+from optuna_perfpred.history import gone_on_with
+from optuna_perfpred.history import RISK
+from optuna_perfpred.pruners._assessment import MAX_RISK
+from optuna_perfpred.pruners._assessment import percent
+from optuna_perfpred.pruners._recorded_decision import read_decision
+
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from optuna.trial import FrozenTrial
+
+    from optuna_perfpred.history import CurveRecord
+    from optuna_perfpred.history import FinishedTrials
+
+
+# With fewer completed trials, it is not known what kind of study it is.
+MIN_COMPLETED = 5
+# How many times as often as foreseen the stopped trials of kinds that the rule does not know
+# would have been a new best, and a margin: see `benchmarks/max_risk.py`.
+_CAUTION = 2.0
+# What one stop may take of what is left. All workers that stop at the same moment, before one
+# sees the other's, take this share each.
+_LARGEST_SHARE = 0.5
+# The test of the forecasts: what it bets on is, before it has seen anything, that new bests come
+# about ten times as often as foreseen, and it is believed at odds of ten to one.
+_BET = 0.1
+_EVIDENCE = 10.0
+
+
+class RiskBudget:
+    """What the stopped trials of a study may risk, and what they have risked.
+
+    The risk is the probability that a stopped trial would have ended better than all others of
+    the study, as many as have finished: it is to stay below ``max_risk`` whenever the study ends.
+
+    A trial that beats the best of ``n`` finished trials with probability ``p`` is the best of
+    ``m >= n + 1`` with probability ``p (n + 1) / m``: of exchangeable trials, each new best is
+    the best of all ``m`` with probability ``(n + 1) / m``, whatever is known of its past. By
+    Boole's inequality, the risk is at most the sum of these over the stopped trials. So a stop
+    costs ``p (n + 1)``, each trial that finishes adds ``max_risk`` to the budget, and nothing is
+    stopped that the budget cannot pay: the bound then holds at every ``m``. That a trial is
+    looked at many times costs nothing, as ``p`` is the probability at the time of the stop
+    (optional stopping). As a new best counts which beats the *completed* trials, stopped ones
+    make the bound too large rather than too small.
+
+    It assumes that the probabilities are right on average where trials are stopped, or too large
+    by no more than is allowed for: the price is twice what the rule foresees. The trials that
+    were let finish on purpose, by ``audit_rate`` or ``shadow``, test that: an e-process, which
+    is valid whenever one looks, bets on more of them becoming the best, and from odds of ten to
+    one on the price rises to what it does not reject (Ville's inequality: with forecasts that
+    are right it ever rises with a probability of at most a tenth). Without such trials there is
+    nothing to see that by. And it assumes that trials are exchangeable. A sampler that learns
+    proposes better trials later, which makes the risk smaller. It is larger than promised where
+    trials become worse: after good ones were enqueued first, or where the data or the objective
+    change.
+
+    Args:
+        max_risk:
+            The largest risk.
+        sign:
+            ``1.0`` if the study maximizes, ``-1.0`` if it minimizes.
+    """
+
+    def __init__(self, max_risk: float, sign: float) -> None:
+        self.max_risk = max_risk
+        self._sign = sign
+        self._known: tuple[FinishedTrials | None, float, float] = (None, 0.0, 1.0)
+
+    def price(self, chance: float, finished: FinishedTrials) -> float:
+        """Give what it costs to stop a trial, in trials.
+
+        Args:
+            chance:
+                Its probability of ending better than the best completed one.
+            finished:
+                The finished trials.
+        """
+        return self._factor(finished) * chance * (len(finished) + 1)
+
+    def largest_price(self, finished: FinishedTrials, running: Sequence[FrozenTrial]) -> float:
+        """Give what the next stop may cost; not positive if nothing is left.
+
+        Args:
+            finished:
+                The finished trials.
+            running:
+                Those that run: those of them that have been told to stop have spent already.
+        """
+        self._factor(finished)
+        budget = self.max_risk * (len(finished) + 1) - self._known[1]
+        budget -= math.fsum(_risk_of(trial) for trial in running)
+        return _LARGEST_SHARE * budget
+
+    def _factor(self, finished: FinishedTrials) -> float:
+        if self._known[0] is not finished:
+            spent = math.fsum(record.risk for record in finished.pruned)
+            factor = _CAUTION * self._correction(finished.completed)
+            self._known = finished, spent, factor
+        return self._known[2]
+
+    def _correction(self, completed: Sequence[CurveRecord]) -> float:
+        """Give how many times too small the audited trials show the probabilities to be."""
+        if not any(record.audited_chance is not None for record in completed):
+            return 1.0
+        best, n_best, foreseen = -math.inf, 0, 0.0
+        for record in completed:
+            value = self._sign * record.value if record.feasible else -math.inf
+            if record.audited_chance is not None:
+                foreseen += record.audited_chance
+                n_best += value > best
+            best = max(best, value)
+        return least_factor(n_best, _CAUTION * foreseen)
+
+
+def least_factor(n_happened: int, foreseen: float) -> float:
+    """Give the factor by which foreseen numbers are at least too small; 1 if they may be right.
+
+    If events happen with at most the probabilities whose sum is ``x``, whatever was before, the
+    bet that they happen ``1 + s`` times as often multiplies what was set by at most
+    ``(1 + s)^n exp(-s x)`` after ``n`` of them. Its mean over an exponential prior of ``s`` is an
+    e-process. See Ramdas et al. 2023, "Game-Theoretic Statistics and Safe Anytime-Valid
+    Inference".
+
+    Args:
+        n_happened:
+            How often it happened.
+        foreseen:
+            The sum of the probabilities.
+
+    Returns:
+        The largest factor of the probabilities that is rejected, at least 1.
+    """
+
+    def log_evidence(factor: float) -> float:
+        rate = _BET + factor * foreseen
+        terms = [
+            math.log(math.comb(n_happened, k)) + math.lgamma(k + 1) - (k + 1) * math.log(rate)
+            for k in range(n_happened + 1)
+        ]
+        largest = max(terms)
+        total = largest + math.log(math.fsum(math.exp(term - largest) for term in terms))
+        return math.log(_BET / _EVIDENCE) + total
+
+    if n_happened == 0 or log_evidence(1.0) < 0.0:
+        return 1.0
+    most = 2.0
+    while log_evidence(most) > 0.0 and most < _LARGEST_FACTOR:
+        most *= 2.0
+    return float(brentq(log_evidence, 1.0, most)) if log_evidence(most) <= 0.0 else most
+
+
+_LARGEST_FACTOR = 1e6
+
+
+class RiskSpent(NamedTuple):
+    """What the stopped trials of a study have risked.
+
+    Attributes:
+        risks:
+            What each of them has spent, by its number: the probability that it would have become
+            the best of the finished trials.
+        max_risk:
+            The largest sum that was allowed.
+        n_trials:
+            The number of finished trials.
+    """
+
+    risks: dict[int, float]
+    max_risk: float
+    n_trials: int
+
+    @property
+    def total(self) -> float:
+        """The sum."""
+        return math.fsum(self.risks.values())
+
+    def __str__(self) -> str:
+        return (
+            f"The chance that a stopped trial would have become the best of all {self.n_trials:,} "
+            f"is at most {percent(self.total)}; `max_risk` allows {percent(self.max_risk)}."
+        )
+
+
+def risk_spent(trials: Sequence[FrozenTrial]) -> RiskSpent | None:
+    """Read what stopping trials has risked.
+
+    Args:
+        trials:
+            All trials of a study.
+
+    Returns:
+        The risk, or :obj:`None` if no trial was stopped under a largest risk. A stopped trial
+        that another one has gone on with risks nothing.
+    """
+    gone_on = gone_on_with(trials)
+    stopped = [
+        trial
+        for trial in trials
+        if trial.state == TrialState.PRUNED
+        and trial.number not in gone_on
+        and trial.user_attrs.get(RISK) is not None
+    ]
+    allowed = [read_number(trial.user_attrs, MAX_RISK) for trial in stopped]
+    known = [max_risk for max_risk in allowed if max_risk is not None]
+    if not known:
+        return None
+    states = (TrialState.COMPLETE, TrialState.PRUNED)
+    n_trials = sum(trial.state in states for trial in trials) - len(gone_on)
+    risks = {trial.number: _risk_of(trial) / n_trials for trial in stopped}
+    return RiskSpent(risks, known[-1], n_trials)
+
+
+def _risk_of(trial: FrozenTrial) -> float:
+    decision = read_decision(trial) if trial.user_attrs.get(RISK) is not None else None
+    if decision is None or decision.audit:
+        return 0.0
+    return max(0.0, read_number(trial.user_attrs, RISK) or 0.0)
