@@ -14,6 +14,7 @@ from optuna_perfpred.history import stopped_trial
 from optuna_perfpred.history import tell_why_continued
 from optuna_perfpred.pruners._audit import audit_study
 from optuna_perfpred.pruners._recorded_decision import read_decision
+from optuna_perfpred.pruners._risk_budget import risk_spent
 from optuna_perfpred.visualization import savings
 from optuna_perfpred.visualization._savings import count
 from optuna_perfpred.visualization._savings import tell_saved
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from optuna_perfpred.pruners import AuditReport
     from optuna_perfpred.pruners._recorded_decision import Decision
+    from optuna_perfpred.pruners._risk_budget import RiskSpent
     from optuna_perfpred.visualization import Savings
 
 
@@ -75,7 +77,7 @@ def tell(study: Study, *, price_per_hour: float | None = None) -> list[Paragraph
         Paragraph("Trials", _trials(study, trials)),
         *([_second_chances(study, trials, continuing)] if continuing else []),
         Paragraph("Saved", tell_saved(saved)),
-        Paragraph("Risked", _risked(saved, audit)),
+        Paragraph("Risked", _risked(saved, audit, risk_spent(trials))),
         Paragraph("Audited", *_audited(trials, audit)),
     ]
 
@@ -120,7 +122,9 @@ def _second_chances(
     return Paragraph("Second chances", text, (*items, *_more(len(continuing))))
 
 
-def _risked(saved: Savings, audit: AuditReport) -> str:
+def _risked(saved: Savings, audit: AuditReport, risk: RiskSpent | None) -> str:
+    if risk is not None:
+        return f"{risk} {saved.audit}".strip()
     if saved.audit:
         return saved.audit
     if audit.n_pruned == 0:

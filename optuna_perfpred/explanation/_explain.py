@@ -29,11 +29,13 @@ from optuna_perfpred.history import read_configuration
 from optuna_perfpred.history import stopped_trial
 from optuna_perfpred.pruners import FastHyperbandPruner
 from optuna_perfpred.pruners import PerformancePredictionPruner
+from optuna_perfpred.pruners._assessment import percent
 from optuna_perfpred.pruners._assessment import REASON
 from optuna_perfpred.pruners._assessment import STEP
 from optuna_perfpred.pruners._fast_hyperband import CUT
 from optuna_perfpred.pruners._forecasters import PredictorForecaster
 from optuna_perfpred.pruners._recorded_decision import read_decision
+from optuna_perfpred.pruners._risk_budget import risk_spent
 
 
 if TYPE_CHECKING:
@@ -173,6 +175,7 @@ def explain(
         ),
         second_chances=tell_second_chances(trial, trials),
         is_recorded=decision is not None,
+        risk=_risk(trials, trial),
         notes=tuple(_notes(known, trial, decision, assessment)),
         **told,
     )
@@ -376,6 +379,15 @@ def _reason(
     if (reason := read_text(attrs, REASON)) and attrs.get(STEP) is None:
         return reason
     return None if assessment is None else assessment.reason
+
+
+def _risk(trials: Sequence[FrozenTrial], trial: FrozenTrial) -> str:
+    """Tell what stopping a trial has risked; nothing if no largest risk was given."""
+    risk = risk_spent(trials)
+    if risk is None or trial.number not in risk.risks:
+        return ""
+    share = percent(risk.risks[trial.number])
+    return f"That it would have become the best of the study: at most {share}. {risk}"
 
 
 def _notes(

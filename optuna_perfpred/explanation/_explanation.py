@@ -96,6 +96,8 @@ class Explanation:
         second_chances:
             With which stopped trial it goes on and why, and which trials have gone on with it and
             how they ended, a sentence for each.
+        risk:
+            What stopping it has spent of a largest risk, and all stopped trials together.
         is_recorded:
             Whether a pruner has recorded a forecast. If not, it is found again, if one was
             possible.
@@ -145,6 +147,7 @@ class Explanation:
     reason: str
     outcome: str
     second_chances: tuple[str, ...] = ()
+    risk: str = ""
     is_recorded: bool = False
     step: int | None = None
     predicted_value: float | None = None
@@ -174,6 +177,7 @@ class Explanation:
 
     def __str__(self) -> str:
         lines = [f"Trial {self.number}. {self.reason}", self.outcome, *self.second_chances]
+        lines += [self.risk] if self.risk else []
         lines += self._forecast()
         lines += self._drivers()
         if self.nearest:

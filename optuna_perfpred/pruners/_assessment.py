@@ -6,7 +6,7 @@ from typing import Any
 from typing import TYPE_CHECKING
 
 from optuna_perfpred.history import AUDIT as AUDIT
-from optuna_perfpred.history import PROBABILITY_OF_BEATING_BEST
+from optuna_perfpred.history import PROBABILITY_OF_BEATING_BEST as PROBABILITY_OF_BEATING_BEST
 from optuna_perfpred.history import RISK
 
 

@@ -174,12 +174,9 @@ class RuleForecaster:
     ) -> float:
         """Give the multiple of a new trial's chance below which a trial is stopped."""
         if self._budget is not None:
-            # The budget goes where it saves most: to stop a trial may cost the more the more of
-            # it is left.
             remaining = float(forecasts.inputs.remaining[0])
-            largest = self._budget.largest_price(finished, running) * min(1.0, remaining)
-            least_chance = max(0.0, largest) / self._budget.price(1.0, finished)
-            return least_chance * (forecasts.n_finished + 1) / remaining
+            chance = self._budget.affordable_chance(finished, running, remaining)
+            return chance * (forecasts.n_finished + 1) / remaining
         if self._odds is not None:
             return self._odds
         if self._given_ratio is not None:

@@ -161,7 +161,7 @@ class PerformancePredictionPruner(ForecastingPruner):
             Between 0 and 1, instead of ``confidence``: the probability that a stopped trial would
             have become the best of the study stays below it, whenever the study ends. What each
             stop risks is the probability, as it is foreseen then, that the trial would have
-            become the best, taken twice; the budget grows with each trial that ends, and nothing
+            become the best, with a margin; the budget grows with each trial that ends, and nothing
             is stopped that would overspend it. It is on average over studies like those of
             ``benchmarks/max_risk.py``, and as long as the study goes on as it began: trials are
             no worse later, as they are after good ones were enqueued first or where the data

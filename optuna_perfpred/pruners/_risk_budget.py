@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 
 # With fewer completed trials, it is not known what kind of study it is.
 MIN_COMPLETED = 5
-# How many times as often as foreseen the stopped trials of kinds that the rule does not know
-# would have been a new best, and a margin: see `benchmarks/max_risk.py`.
-_CAUTION = 2.0
+# On kinds of studies that the rule does not know, stopped trials would have been a new best as
+# often as foreseen where that was as unlikely as one part in twenty of a new trial's chance, and
+# up to twice as often where it was one part in five: see `benchmarks/max_risk.py`.
+_CAUTION = 5.0
 # What one stop may take of what is left. All workers that stop at the same moment, before one
 # sees the other's, take this share each.
 _LARGEST_SHARE = 0.5
@@ -36,6 +37,7 @@ _LARGEST_SHARE = 0.5
 # about ten times as often as foreseen, and it is believed at odds of ten to one.
 _BET = 0.1
 _EVIDENCE = 10.0
+_LARGEST_FACTOR = 1e6
 
 
 class RiskBudget:
@@ -46,24 +48,24 @@ class RiskBudget:
 
     A trial that beats the best of ``n`` finished trials with probability ``p`` is the best of
     ``m >= n + 1`` with probability ``p (n + 1) / m``: of exchangeable trials, each new best is
-    the best of all ``m`` with probability ``(n + 1) / m``, whatever is known of its past. By
-    Boole's inequality, the risk is at most the sum of these over the stopped trials. So a stop
-    costs ``p (n + 1)``, each trial that finishes adds ``max_risk`` to the budget, and nothing is
-    stopped that the budget cannot pay: the bound then holds at every ``m``. That a trial is
-    looked at many times costs nothing, as ``p`` is the probability at the time of the stop
-    (optional stopping). As a new best counts which beats the *completed* trials, stopped ones
-    make the bound too large rather than too small.
+    the best of all ``m`` with probability ``(n + 1) / m``. By Boole's inequality, the risk is at
+    most the sum of these over the stopped trials. So a stop costs ``p (n + 1)``, each trial that
+    finishes adds ``max_risk`` to the budget, and nothing is stopped that the budget cannot pay:
+    the bound then holds at every ``m``. That a trial is looked at many times costs nothing, as
+    ``p`` is the probability at the time of the stop (optional stopping). As a new best counts
+    which beats the *completed* trials, stopped ones make the bound too large rather than too
+    small.
 
-    It assumes that the probabilities are right on average where trials are stopped, or too large
-    by no more than is allowed for: the price is twice what the rule foresees. The trials that
-    were let finish on purpose, by ``audit_rate`` or ``shadow``, test that: an e-process, which
-    is valid whenever one looks, bets on more of them becoming the best, and from odds of ten to
-    one on the price rises to what it does not reject (Ville's inequality: with forecasts that
-    are right it ever rises with a probability of at most a tenth). Without such trials there is
-    nothing to see that by. And it assumes that trials are exchangeable. A sampler that learns
-    proposes better trials later, which makes the risk smaller. It is larger than promised where
-    trials become worse: after good ones were enqueued first, or where the data or the objective
-    change.
+    It assumes that the probabilities are right on average where trials are stopped, or too small
+    by no more than is allowed for: the price of a chance ``c = p (n + 1)`` is ``c (1 + 5 c)``.
+    The trials that were let finish on purpose, by ``audit_rate`` or ``shadow``, test that: an
+    e-process, which is valid whenever one looks, bets on more of them becoming the best than was
+    foreseen, and from odds of ten to one on all prices rise by the factor that it rejects
+    (Ville's inequality: with forecasts that are right, they ever rise with a probability of at
+    most a tenth). Without such trials there is nothing to see that by. And it assumes that trials
+    are exchangeable. A sampler that learns proposes better trials later, which makes the risk
+    smaller. It is larger than promised where trials become worse: after good ones were enqueued
+    first, or where the data or the objective change.
 
     Args:
         max_risk:
@@ -86,33 +88,39 @@ class RiskBudget:
             finished:
                 The finished trials.
         """
-        return self._factor(finished) * chance * (len(finished) + 1)
+        _, factor = self._spent_and_factor(finished)
+        multiple = chance * (len(finished) + 1)
+        return factor * multiple * (1.0 + _CAUTION * multiple)
 
-    def largest_price(self, finished: FinishedTrials, running: Sequence[FrozenTrial]) -> float:
-        """Give what the next stop may cost; not positive if nothing is left.
+    def affordable_chance(
+        self, finished: FinishedTrials, running: Sequence[FrozenTrial], remaining: float
+    ) -> float:
+        """Give the largest chance that a trial may have to be stopped.
 
         Args:
             finished:
                 The finished trials.
             running:
                 Those that run: those of them that have been told to stop have spent already.
+            remaining:
+                What the trial still has to train, in trainings of average length. The budget goes
+                where it saves most: a stop may cost the more the more of the trial is left.
         """
-        self._factor(finished)
-        budget = self.max_risk * (len(finished) + 1) - self._known[1]
-        budget -= math.fsum(_risk_of(trial) for trial in running)
-        return _LARGEST_SHARE * budget
+        spent, factor = self._spent_and_factor(finished)
+        left = self.max_risk * (len(finished) + 1) - spent
+        left -= math.fsum(_risk_of(trial) for trial in running)
+        largest = _LARGEST_SHARE * max(0.0, left) * min(1.0, remaining) / factor
+        multiple = (math.sqrt(1.0 + 4.0 * _CAUTION * largest) - 1.0) / (2.0 * _CAUTION)
+        return multiple / (len(finished) + 1)
 
-    def _factor(self, finished: FinishedTrials) -> float:
+    def _spent_and_factor(self, finished: FinishedTrials) -> tuple[float, float]:
         if self._known[0] is not finished:
             spent = math.fsum(record.risk for record in finished.pruned)
-            factor = _CAUTION * self._correction(finished.completed)
-            self._known = finished, spent, factor
-        return self._known[2]
+            self._known = finished, spent, self._factor(finished.completed)
+        return self._known[1:]
 
-    def _correction(self, completed: Sequence[CurveRecord]) -> float:
+    def _factor(self, completed: Sequence[CurveRecord]) -> float:
         """Give how many times too small the audited trials show the probabilities to be."""
-        if not any(record.audited_chance is not None for record in completed):
-            return 1.0
         best, n_best, foreseen = -math.inf, 0, 0.0
         for record in completed:
             value = self._sign * record.value if record.feasible else -math.inf
@@ -120,7 +128,7 @@ class RiskBudget:
                 foreseen += record.audited_chance
                 n_best += value > best
             best = max(best, value)
-        return least_factor(n_best, _CAUTION * foreseen)
+        return least_factor(n_best, foreseen)
 
 
 def least_factor(n_happened: int, foreseen: float) -> float:
@@ -158,9 +166,6 @@ def least_factor(n_happened: int, foreseen: float) -> float:
     while log_evidence(most) > 0.0 and most < _LARGEST_FACTOR:
         most *= 2.0
     return float(brentq(log_evidence, 1.0, most)) if log_evidence(most) <= 0.0 else most
-
-
-_LARGEST_FACTOR = 1e6
 
 
 class RiskSpent(NamedTuple):

@@ -18,6 +18,7 @@ from optuna_perfpred.history import trained_steps
 from optuna_perfpred.pruners._audit import audit_study
 from optuna_perfpred.pruners._recorded_decision import is_by_wrapped_pruner
 from optuna_perfpred.pruners._recorded_decision import read_decision
+from optuna_perfpred.pruners._risk_budget import risk_spent
 from optuna_perfpred.samplers._q_learning import REUSED
 from optuna_perfpred.visualization import _drawing as drawing
 from optuna_perfpred.visualization._studies import evenly
@@ -266,7 +267,8 @@ def plot_savings(study: Study) -> go.Figure:
     Both are cumulative and stacked, so that the upper edge is what the same trials would have
     cost without pruning. Saved steps are told apart by who has pruned. If trials were let finish
     on purpose, a sentence tells how many of the others were wrongly pruned by their example.
-    What was trained again to go on with stopped trials is taken from what they had saved.
+    What was trained again to go on with stopped trials is taken from what they had saved. Under a
+    largest risk (``max_risk``), beside it is what of that was spent.
 
     What counts as saved is told in :class:`~optuna_perfpred.visualization.Savings`.
 
@@ -312,7 +314,36 @@ def describe_savings(study: Study) -> drawing.Figure:
     y = {"title": {"text": "Steps, cumulative"}, "rangemode": "tozero"}
     panel = drawing.Panel(data, {"title": {"text": "Time"}, "type": "date"}, y)
     audit = _describe_audit(audit_study(study))
-    return drawing.Figure(title, [panel], subtitle=audit, hovermode="x unified")
+    risk = _describe_risk(trials, [spent[place] for place in shown])
+    if risk is None:
+        return drawing.Figure(title, [panel], subtitle=audit, hovermode="x unified")
+    subtitle = f"{risk_spent(trials)} {audit}".strip()
+    return drawing.Figure(title, [panel, risk], (0.6, 0.32), subtitle, "x unified")
+
+
+def _describe_risk(trials: Sequence[FrozenTrial], shown: Sequence[_Spent]) -> drawing.Panel | None:
+    """Describe what was risked of a largest risk, after each of some trials."""
+    if risk_spent(trials) is None:
+        return None
+    times, spent, allowed = [], [], []
+    for one in shown:
+        ended = [t for t in trials if t.datetime_complete and _end(t) <= one.ended]
+        risk = risk_spent(ended)
+        if risk is not None:
+            times.append(one.ended)
+            spent.append(100.0 * risk.total)
+            allowed.append(100.0 * risk.max_risk)
+    data = [
+        drawing.line(times, allowed, drawing.BLACK, 1, dash="dash", name="largest risk"),
+        drawing.line(times, spent, drawing.VERMILLION, 2, name="risk of the stopped trials"),
+    ]
+    y = {"title": {"text": "Risk of having stopped the best, %"}, "rangemode": "tozero"}
+    return drawing.Panel(data, {"title": {"text": "Time"}, "type": "date"}, y)
+
+
+def _end(trial: FrozenTrial) -> datetime:
+    assert trial.datetime_complete is not None
+    return trial.datetime_complete.replace(tzinfo=None)
 
 
 class _Spent(NamedTuple):
@@ -349,7 +380,7 @@ def _read_spent(trials: Sequence[FrozenTrial]) -> list[_Spent]:
     spent = [
         _Spent(
             trial=trial,
-            ended=trial.datetime_complete.replace(tzinfo=None),
+            ended=_end(trial),
             steps=_steps(trial, trials, gone_on, remaining),
             counts=trial.number not in gone_on,
         )

@@ -153,7 +153,8 @@ def plot_savings(study: Study) -> Axes:
         ImportError:
             If matplotlib is not installed.
     """
-    ax: Axes = _draw(describe_savings(study))[0]
+    figure = describe_savings(study)
+    ax: Axes = _draw(figure, len(figure.panels))[0]
     return ax
 
 
