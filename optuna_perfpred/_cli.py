@@ -184,7 +184,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_replay_arguments(command)
     command.set_defaults(run=_curves)
-    command = commands.add_parser("advise", help="recommend settings for studies like this one")
+    command = commands.add_parser(
+        "advise",
+        aliases=["trust"],
+        help="tell what the curves of a study say about stopping, and recommend settings",
+    )
     add_study_arguments(command)
     command.add_argument(
         "--n-repeats", "--repeats", type=int, default=5, help="random orders (default: 5)"

@@ -206,10 +206,11 @@ def test_a_folder_without_curves_is_told(name, tmp_path, capsys):
     assert str(tmp_path) in error(capsys, "curves", str(tmp_path / name))
 
 
-def test_advise_recommends_settings(sqlite_url, capsys, monkeypatch):
+@pytest.mark.parametrize("command", ["advise", "trust"])
+def test_advise_recommends_settings(command, sqlite_url, capsys, monkeypatch):
     monkeypatch.setattr(_comparison, "SETTINGS", ({}, {"confidence": 0.9}))
     arguments = ["--study-name", "cnn", "--repeats", "2", "--seed", "0"]
-    status, out, _ = run(capsys, "advise", "--storage", sqlite_url, *arguments)
+    status, out, _ = run(capsys, command, "--storage", sqlite_url, *arguments)
     assert status == 0
     assert list(table(out)) == [
         "MedianPruner()",

@@ -13,6 +13,7 @@ from optuna.pruners import SuccessiveHalvingPruner
 
 from optuna_perfpred.predictors import SequentialRegression
 from optuna_perfpred.pruners import PerformancePredictionPruner
+from optuna_perfpred.replay._curves import describe_curves
 from optuna_perfpred.replay._replay import replay
 from optuna_perfpred.replay._report import count_left_out
 
@@ -125,13 +126,17 @@ def describe_recording(report: ReplayReport) -> str:
     return text + "."
 
 
-# The two arguments that move a study along the line between saving and losing.
+# With a promise that most want,
+_PROMISE: Mapping[str, Any] = {"max_risk": 0.05}
+# and the arguments that move a study along the line between saving and losing.
 SETTINGS: tuple[Mapping[str, Any], ...] = (
     {},
+    _PROMISE,
+    {"max_risk": 0.2},
     *(
         {"confidence": confidence, "n_startup_trials": n_startup_trials}
         for confidence in (0.3, 0.7, 0.9)
-        for n_startup_trials in (1, 5, 10)
+        for n_startup_trials in (1, 10)
     ),
 )
 """The settings that are tried, as arguments of the pruner; the first are its defaults."""
@@ -144,17 +149,21 @@ class Advice:
     Attributes:
         settings:
             The recommended arguments of the pruner. Empty for its defaults.
+        curves:
+            What the study's curves say about stopping.
         reports:
             The report of each replay by the expression that makes its pruner.
     """
 
     settings: Mapping[str, Any]
+    curves: str
     reports: Mapping[str, ReplayReport]
 
     def __str__(self) -> str:
         name = _expression(self.settings)
         report, median = self.reports[name], self.reports[_MEDIAN]
         n_repeats = len(report.repeats)
+        promise = self.reports.get(_expression(_PROMISE))
         lost = (
             "lost nothing"
             if report.regret == 0.0
@@ -164,13 +173,20 @@ class Advice:
         lines = [
             describe_recording(report),
             "",
+            self.curves,
+            "",
             comparison_table(self.reports),
             "",
             f"Recommended: {name}",
-            f"It would have saved {100.0 * report.steps_saved / report.total_steps:.0f} % of the "
-            f"steps ({report.speed_up:.1f} times as fast) and {lost}; the best trial was kept in "
-            f"{sum(repeat.best_kept for repeat in report.repeats)} of {n_repeats} orders.",
+            f"It would have saved {_saved(report)} and {lost}; the best trial was kept in "
+            f"{_kept(report)}.",
         ]
+        if promise is not None and promise is not report:
+            lines.append(
+                f"With a promise: {_expression(_PROMISE)} stops the best trial of at most one "
+                f"study in 20, by the forecasts. Here it would have saved {_saved(promise)}; the "
+                f"best trial was kept in {_kept(promise)}."
+            )
         if _merit(median) > _merit(report):
             lines.append(f"On this study {_MEDIAN} does better still.")
         lines.append(
@@ -220,7 +236,17 @@ def advise(
         for name, pruner in {_MEDIAN: MedianPruner(), **pruners}.items()
     }
     best = max(SETTINGS, key=lambda settings: _merit(reports[_expression(settings)]))
-    return Advice(best, reports)
+    return Advice(best, describe_curves(study), reports)
+
+
+def _saved(report: ReplayReport) -> str:
+    share = 100.0 * report.steps_saved / report.total_steps
+    return f"{share:.0f} % of the steps ({report.speed_up:.1f} times as fast)"
+
+
+def _kept(report: ReplayReport) -> str:
+    kept = sum(repeat.best_kept for repeat in report.repeats)
+    return f"{kept} of {len(report.repeats)} orders"
 
 
 def _merit(report: ReplayReport) -> tuple[float, float]:

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from optuna.trial import create_trial
+from optuna.trial import TrialState
 import pytest
 
 from optuna_perfpred import PerformancePredictionPruner
 from optuna_perfpred.replay import _comparison
+from optuna_perfpred.replay._curves import describe_curves
 from tests.replay.studies import crossing_curves
 from tests.replay.studies import recorded_study
 
@@ -48,3 +51,49 @@ def test_a_better_median_is_told(monkeypatch):
     assert "MedianPruner() does better still" in str(
         _comparison.advise(recorded_study(curves), n_repeats=1)
     )
+
+
+def test_the_promise_is_told_beside_what_is_recommended(monkeypatch):
+    monkeypatch.setattr(_comparison, "SETTINGS", ({}, _comparison._PROMISE))
+    text = str(_comparison.advise(recorded_study(), n_repeats=1, seed=0))
+    assert "max_risk=0.05" in text
+    assert describe_curves(recorded_study()) in text
+
+
+def test_curves_that_never_cross_settle_at_once():
+    text = describe_curves(recorded_study([[i * s for s in range(1, 9)] for i in range(20)]))
+    assert "the 20 completed trials" in text
+    assert "All report 8 times." in text
+    assert "The objective returns the last report." in text
+    assert "Ranks settle early: their correlation with those at the end is 1.00 after" in text
+    assert "The best trial led after 25 %." in text
+    assert "Noise from step to step is 0 %" in text
+    assert "Pruned" not in text
+
+
+def test_curves_that_cross_at_the_end_settle_late():
+    curves = [[0.1 * s if i % 2 else 0.0 for s in range(19)] + [i] for i in range(20)]
+    assert "Ranks settle late" in describe_curves(recorded_study(curves))
+
+
+def test_of_a_pruned_study_it_is_told_what_is_not_known():
+    study = recorded_study()
+    study.add_trial(create_trial(state=TrialState.PRUNED, intermediate_values={1: 0.1}))
+    text = describe_curves(study)
+    assert "Pruned trials, 1 of them, are not among these" in text
+
+
+def test_lengths_that_vary_and_the_best_report_are_told():
+    study = recorded_study([[0.5, 0.1 * i, 0.2][: 2 + i % 2] for i in range(6, 16)])
+    told = describe_curves(study)
+    assert "They report 2 to 3 times, half of them 2 or more." in told
+    few = describe_curves(recorded_study([[0.1, 0.2], [0.1, 0.3]]))
+    assert "too few to tell how early ranks settle" in few
+
+
+def test_reports_that_tell_nothing_of_the_value_are_told():
+    study = recorded_study([])
+    for i in range(12):
+        reports = {s: float((i * 7) % 12) for s in range(4)}
+        study.add_trial(create_trial(value=100.0 + i, intermediate_values=reports))
+    assert "do not tell how trials end" in describe_curves(study)
