@@ -21,7 +21,7 @@ trained on is no art. The sets of a family begin with the same word, as `dopamin
 - The best trial counts as kept if it, or one that ended as well, was completed.
 - `confidence` is what one sets by hand. What it reaches at the realised risk of a `max_risk` is
   interpolated between the rows, the logarithm of the speed-up linearly in the realised risk.
-- Curves of more than 50 steps are looked at 50 times.
+- Curves of more than 20 steps are looked at about 20 times.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ from optuna_perfpred import StoppingRule
 from optuna_perfpred.replay import replay
 
 
-N_CHECKS = 50
+N_CHECKS = 20
 
 
 class Row(NamedTuple):

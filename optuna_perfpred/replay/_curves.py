@@ -4,10 +4,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from optuna_perfpred.forecasts import StoppingRule
+from optuna_perfpred.forecasts import StudyForecast
 from optuna_perfpred.history import FinishedTrials
 from optuna_perfpred.history import read_record
 from optuna_perfpred.pruners import PerformancePredictionPruner
-from optuna_perfpred.pruners._forecasters import RuleForecaster
 from optuna_perfpred.replay._recording import read_recording
 
 
@@ -44,9 +45,8 @@ def describe_curves(study: Study) -> str:
         f"{np.median(lengths):.0f} or more."
     )
     records = sorted((read_record(trial.source) for trial in trials), key=lambda r: r.order)
-    forecaster = PerformancePredictionPruner()._new_forecaster(study)
-    assert isinstance(forecaster, RuleForecaster)
-    learned = forecaster.forecast.learned_from(FinishedTrials(tuple(records)))
+    forecast = StudyForecast(StoppingRule(), PerformancePredictionPruner()._settings(study, 1))
+    learned = forecast.learned_from(FinishedTrials(tuple(records)))
     if learned is None:
         lines.append("- They do not tell how trials end, so the forecast would prune nothing.")
     else:
