@@ -167,7 +167,7 @@ class PerformancePredictionPruner(ForecastingPruner):
             no worse later, as they are after good ones were enqueued first or where the data
             change (that a sampler learns makes the risk smaller). Trials let finish by
             ``audit_rate`` test the forecasts, and a stop costs more if they were too small. What
-            a wrapped pruner stops is not counted. Nothing is pruned before five trials are
+            a wrapped pruner stops is paid for, but not held back. Nothing is pruned before five trials are
             complete; a trial that goes on after all risks nothing. Several workers see what the
             others have spent; those that stop trials at the same moment, each taking half of what
             is left at most, may together overspend it, which the next ones make up for. Not
