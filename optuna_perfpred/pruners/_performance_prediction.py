@@ -162,16 +162,16 @@ class PerformancePredictionPruner(ForecastingPruner):
             have become the best of the study stays below it, whenever the study ends. What each
             stop risks is the probability, as it is foreseen then, that the trial would have
             become the best, with a margin; the budget grows with each trial that ends, and nothing
-            is stopped that would overspend it. It is on average over studies like those of
-            ``benchmarks/max_risk.py``, and as long as the study goes on as it began: trials are
-            no worse later, as they are after good ones were enqueued first or where the data
-            change (that a sampler learns makes the risk smaller). Trials let finish by
-            ``audit_rate`` test the forecasts, and a stop costs more if they were too small. What
-            a wrapped pruner stops is paid for, but not held back. Nothing is pruned before five trials are
-            complete; a trial that goes on after all risks nothing. Several workers see what the
-            others have spent; those that stop trials at the same moment, each taking half of what
-            is left at most, may together overspend it, which the next ones make up for. Not
-            together with a predictor or ``warm_start``.
+            is stopped that would overspend it. It holds on average over studies like those of
+            ``benchmarks/max_risk.py``, as long as trials are no worse later than at first, as they
+            are after good ones were enqueued or where the data change. A sampler that learns makes
+            the risk smaller. Trials let finish by ``audit_rate`` test the forecasts, and stops cost
+            more if they were too small. What a wrapped pruner stops is paid for, but not held
+            back; a trial that goes on after all costs nothing. Nothing is pruned before five
+            trials are complete. Several workers see what the others have spent; those that stop
+            trials at the same moment, each taking half of what is left at most, may together
+            overspend it, which the next ones make up for. Not together with a predictor or
+            ``warm_start``.
         offset:
             δ of the paper, in the unit of the objective: the value to beat is the reference made
             worse by this much, so that trials which end about as well are kept.

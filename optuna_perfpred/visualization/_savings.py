@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from optuna_perfpred.pruners import AuditReport
+    from optuna_perfpred.pruners._risk_budget import RiskSpent
 
 
 # What a step was: trained, or who has saved it. In the order in which they are stacked.
@@ -314,36 +315,29 @@ def describe_savings(study: Study) -> drawing.Figure:
     y = {"title": {"text": "Steps, cumulative"}, "rangemode": "tozero"}
     panel = drawing.Panel(data, {"title": {"text": "Time"}, "type": "date"}, y)
     audit = _describe_audit(audit_study(study))
-    risk = _describe_risk(trials, [spent[place] for place in shown])
+    risk = risk_spent(trials)
     if risk is None:
         return drawing.Figure(title, [panel], subtitle=audit, hovermode="x unified")
-    subtitle = f"{risk_spent(trials)} {audit}".strip()
-    return drawing.Figure(title, [panel, risk], (0.6, 0.32), subtitle, "x unified")
+    panels = [panel, _describe_risk(risk, spent, shown)]
+    return drawing.Figure(title, panels, (0.6, 0.32), f"{risk} {audit}".strip(), "x unified")
 
 
-def _describe_risk(trials: Sequence[FrozenTrial], shown: Sequence[_Spent]) -> drawing.Panel | None:
-    """Describe what was risked of a largest risk, after each of some trials."""
-    if risk_spent(trials) is None:
-        return None
-    times, spent, allowed = [], [], []
-    for one in shown:
-        ended = [t for t in trials if t.datetime_complete and _end(t) <= one.ended]
-        risk = risk_spent(ended)
-        if risk is not None:
-            times.append(one.ended)
-            spent.append(100.0 * risk.total)
-            allowed.append(100.0 * risk.max_risk)
+def _describe_risk(
+    risk: RiskSpent, spent: Sequence[_Spent], shown: Sequence[int]
+) -> drawing.Panel:
+    """Describe what had been risked of a largest risk, after each of some trials."""
+    n_ended = accumulate(one.counts and one.trial.state != TrialState.FAIL for one in spent)
+    prices = (risk.n_trials * risk.risks.get(one.trial.number, 0.0) for one in spent)
+    shares = [100.0 * p / max(n, 1) for p, n in zip(accumulate(prices), n_ended, strict=True)]
+    times = [spent[place].ended for place in shown]
+    allowed = [100.0 * risk.max_risk] * len(times)
+    risked = [shares[place] for place in shown]
     data = [
         drawing.line(times, allowed, drawing.BLACK, 1, dash="dash", name="largest risk"),
-        drawing.line(times, spent, drawing.VERMILLION, 2, name="risk of the stopped trials"),
+        drawing.line(times, risked, drawing.VERMILLION, 2, name="risk of the stopped trials"),
     ]
     y = {"title": {"text": "Risk of having stopped the best, %"}, "rangemode": "tozero"}
     return drawing.Panel(data, {"title": {"text": "Time"}, "type": "date"}, y)
-
-
-def _end(trial: FrozenTrial) -> datetime:
-    assert trial.datetime_complete is not None
-    return trial.datetime_complete.replace(tzinfo=None)
 
 
 class _Spent(NamedTuple):
@@ -380,7 +374,7 @@ def _read_spent(trials: Sequence[FrozenTrial]) -> list[_Spent]:
     spent = [
         _Spent(
             trial=trial,
-            ended=_end(trial),
+            ended=trial.datetime_complete.replace(tzinfo=None),
             steps=_steps(trial, trials, gone_on, remaining),
             counts=trial.number not in gone_on,
         )
