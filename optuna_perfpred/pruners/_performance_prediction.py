@@ -165,8 +165,8 @@ class PerformancePredictionPruner(ForecastingPruner):
             is stopped that would overspend it. It holds on average over studies like those of
             ``benchmarks/max_risk.py``, as long as trials are no worse later than at first, as they
             are after good ones were enqueued or where the data change. A sampler that learns makes
-            the risk smaller. Trials let finish by ``audit_rate`` test the forecasts, and stops cost
-            more if they were too small. What a wrapped pruner stops is paid for, but not held
+            the risk smaller. Trials let finish by ``audit_rate`` test the forecasts, and stops
+            cost more if they were too small. What a wrapped pruner stops is paid for, but not held
             back; a trial that goes on after all costs nothing. Nothing is pruned before five
             trials are complete. Several workers see what the others have spent; those that stop
             trials at the same moment, each taking half of what is left at most, may together
