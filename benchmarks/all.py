@@ -76,6 +76,12 @@ TABLES = [
         "median_warmup hyperband ours",
         "--n-orders 1 --n-trials 50",
     ),
+    Table(
+        "max-risk",
+        "max_risk.py --curves {new_kinds} --rules {rules}",
+        "--n-orders 1 --workers 1 --samplers none --confidences 0.8 --sets lcdb_36_segment "
+        "stepback_mnist_mlp finetune_llm_flan",
+    ),
     Table("known-kinds", "pruners.py --curves {curves} --rules {rules}", "--n-orders 1"),
     Table("wild", "wild.py {wild}", "--n-orders 1"),
     Table(

@@ -175,8 +175,8 @@ class RuleForecaster:
         """Give the multiple of a new trial's chance below which a trial is stopped."""
         if self._budget is not None:
             remaining = float(forecasts.inputs.remaining[0])
-            chance = self._budget.affordable_chance(finished, running, remaining)
-            return chance * (forecasts.n_finished + 1) / remaining
+            multiple = self._budget.affordable_multiple(finished, running, remaining)
+            return multiple / remaining / forecasts.odds_of_improvement
         if self._odds is not None:
             return self._odds
         if self._given_ratio is not None:

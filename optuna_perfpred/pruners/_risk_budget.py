@@ -92,10 +92,10 @@ class RiskBudget:
         multiple = chance * (len(finished) + 1)
         return factor * multiple * (1.0 + _CAUTION * multiple)
 
-    def affordable_chance(
+    def affordable_multiple(
         self, finished: FinishedTrials, running: Sequence[FrozenTrial], remaining: float
     ) -> float:
-        """Give the largest chance that a trial may have to be stopped.
+        """Give the largest chance that a trial may have to be stopped, in those of a new one.
 
         Args:
             finished:
@@ -110,8 +110,7 @@ class RiskBudget:
         left = self.max_risk * (len(finished) + 1) - spent
         left -= math.fsum(_risk_of(trial) for trial in running)
         largest = _LARGEST_SHARE * max(0.0, left) * min(1.0, remaining) / factor
-        multiple = (math.sqrt(1.0 + 4.0 * _CAUTION * largest) - 1.0) / (2.0 * _CAUTION)
-        return multiple / (len(finished) + 1)
+        return (math.sqrt(1.0 + 4.0 * _CAUTION * largest) - 1.0) / (2.0 * _CAUTION)
 
     def _spent_and_factor(self, finished: FinishedTrials) -> tuple[float, float]:
         if self._known[0] is not finished:
