@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 # With fewer completed trials, it is not known what kind of study it is.
 MIN_COMPLETED = 5
-# On kinds of studies that the rule does not know, stopped trials would have been a new best as
-# often as foreseen where that was as unlikely as one part in twenty of a new trial's chance, and
-# up to twice as often where it was one part in five: see `benchmarks/max_risk.py`.
+# On kinds of studies that the rule does not know, it is too sure where it gives a trial some
+# chance rather than where it gives it hardly any. Of 0, 2, 5 and 10, the least with which no
+# family of them has lost more than was promised: see `benchmarks/README.md`.
 _CAUTION = 5.0
 # What one stop may take of what is left. All workers that stop at the same moment, before one
 # sees the other's, take this share each.
