@@ -117,7 +117,13 @@ class RuleForecaster:
         self._uses_peers = uses_peers
 
     def assess(
-        self, finished: FinishedTrials, trial: FrozenTrial, running: Sequence[FrozenTrial] = ()
+        self,
+        finished: FinishedTrials,
+        trial: FrozenTrial,
+        running: Sequence[FrozenTrial] = (),
+        *,
+        relative_cost: float = 1.0,
+        unit: str = "step",
     ) -> Assessment | None:
         """Assess a running trial.
 
@@ -128,6 +134,10 @@ class RuleForecaster:
                 The running trial, which has reported.
             running:
                 The trials that run, itself perhaps among them.
+            relative_cost:
+                What a step of it costs, as a multiple of what one of a new trial does.
+            unit:
+                The unit of the costs, in the singular.
 
         Returns:
             The assessment, or :obj:`None` if nothing can be told: too few trials are complete,
@@ -139,7 +149,7 @@ class RuleForecaster:
             others = [t for t in running if t.number != trial.number and t.intermediate_values]
             peers = [Curve.read(other, settings.feature_attrs) for other in others]
             peers += [Curve.of(record) for record in finished.latest(N_RECENT)]
-            assessment = self._among_peers(curve, peers)
+            assessment = self._among_peers(curve, peers, relative_cost)
             if assessment is not None:
                 return assessment
         # Of others that run it is not asked: what they had reported by now is not kept, and a
@@ -148,7 +158,8 @@ class RuleForecaster:
         if forecasts is None:
             return None
         step, mean, std = int(curve.steps[-1]), float(forecasts.mean[0]), float(forecasts.std[0])
-        chance, relative = float(forecasts.chance[0]), float(forecasts.relative_chance[0])
+        chance = float(forecasts.chance[0])
+        relative = float(forecasts.relative_chance[0]) / relative_cost
         if self._odds is None:
             # Beside the trials that the sampler proposes by now.
             relative /= forecasts.odds_of_improvement
@@ -162,7 +173,7 @@ class RuleForecaster:
             probability_of_beating_best=chance,
             reference=forecasts.to_beat,
             reason=f"At step {step}: {percent(chance)} chance to beat {to_beat}, predicted to end "
-            f"at {predicted(mean, std)}; {beside_new_trials(relative)}.",
+            f"at {predicted(mean, std)}; {beside_new_trials(relative, unit)}.",
             relative_chance=relative,
             risk=None if self._budget is None else self._budget.price(chance, finished),
             max_risk=None if self._budget is None else self._budget.max_risk,
@@ -186,7 +197,9 @@ class RuleForecaster:
         n_careful = _N_CAREFUL_WHERE_SAMPLER_LEARNS if is_bold else _N_CAREFUL
         return _LEAST_RATIO * n / (n + n_careful)
 
-    def _among_peers(self, curve: Curve, others: Sequence[Curve]) -> Assessment | None:
+    def _among_peers(
+        self, curve: Curve, others: Sequence[Curve], relative_cost: float
+    ) -> Assessment | None:
         peers = self.forecast.among_peers(curve, others)
         if peers is None:
             return None
@@ -195,7 +208,7 @@ class RuleForecaster:
             step=int(curve.steps[-1]),
             predicted_value=float(curve.values[-1]),
             predicted_std=peers.spread,
-            probability=_share(peers.chance * peers.n_peers),
+            probability=_share(peers.chance * peers.n_peers / relative_cost),
             least_probability=_share(_LEAST_RATIO_OF_PEERS * odds),
             probability_of_beating_best=peers.chance,
             reference=peers.best,

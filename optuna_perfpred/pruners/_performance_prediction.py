@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 from typing import get_args
 from typing import Literal
 from typing import TYPE_CHECKING
@@ -25,6 +26,8 @@ from optuna_perfpred.pruners._forecasters import PredictorForecaster
 from optuna_perfpred.pruners._forecasters import RuleForecaster
 from optuna_perfpred.pruners._forecasting_pruner import ForecastingPruner
 from optuna_perfpred.pruners._recorded_decision import Decisions
+from optuna_perfpred.pruners._relative_costs import Cost
+from optuna_perfpred.pruners._relative_costs import RelativeCosts
 from optuna_perfpred.pruners._retries import original_number
 from optuna_perfpred.pruners._risk_budget import MIN_COMPLETED
 from optuna_perfpred.pruners._second_chance import first_to_go_on
@@ -219,6 +222,17 @@ class PerformancePredictionPruner(ForecastingPruner):
             the same number of steps, see ``benchmarks/in_loop.py``. A trial goes on once at most,
             whoever asks. Not while several trials run in SQLite, which may give a waiting trial
             to two workers.
+        cost:
+            What a step costs, where the steps of one trial cost more than those of another: wider
+            networks, smaller batches, another machine. With a stopping rule, a trial is then
+            pruned if its chance for each unit of cost still to spend, instead of for each step,
+            is less than a fraction of that of a new trial, which costs what those that finished
+            last did on the average. ``"time"``: the seconds that a step takes, learned from when
+            trials begin, first ask whether to stop (one user attribute for each trial,
+            ``perfpred:first_check``) and end. Or a function of a trial and a step that gives the
+            cost of what is trained for the report at that step, a positive number in any unit:
+            ``lambda trial, step: trial.user_attrs["dollars_per_epoch"]``. A trial whose cost is
+            not known counts with the mean. If :obj:`None`, all steps cost the same.
 
     Raises:
         ValueError:
@@ -244,6 +258,7 @@ class PerformancePredictionPruner(ForecastingPruner):
         shadow: bool = False,
         seed: int | None = None,
         second_chance: _SecondChance = "auto",
+        cost: Cost | None = None,
     ) -> None:
         self._uses_peers = n_startup_trials is None and max_risk is None
         is_predictor = isinstance(predictor, CurvePredictor)
@@ -272,6 +287,16 @@ class PerformancePredictionPruner(ForecastingPruner):
                 f"`second_chance` must be one of {', '.join(map(repr, get_args(_SecondChance)))}, "
                 f"but got {second_chance=}."
             )
+        if cost is not None and cost != "time" and not callable(cost):
+            raise ValueError(
+                '`cost` must be "time", a function of trial and step, or None, but got '
+                f"{cost=}."
+            )
+        if cost is not None and is_predictor:
+            raise ValueError(
+                "`cost` must be None with a CurvePredictor, which does not compare a trial with a "
+                f"new one, but got {cost=}."
+            )
         if not 0.0 <= audit_rate <= 1.0:
             raise ValueError(f"`audit_rate` must be in [0, 1], but got {audit_rate=}.")
 
@@ -287,6 +312,7 @@ class PerformancePredictionPruner(ForecastingPruner):
         self._shadow = shadow
         self._seed = seed
         self.second_chance = second_chance
+        self.cost = cost
         self._least_ratio: float | None = None
         self._set_forecast(
             predictor, 0.5 if confidence is None else confidence, offset, feature_attrs, warm_start
@@ -344,6 +370,9 @@ class PerformancePredictionPruner(ForecastingPruner):
             known = self._prune_continued(whole_study, trial, decisions)
             if known is not None:
                 return known
+        costs = self._costs.of(whole_study)
+        if costs is not None:
+            costs.note_check(whole_study, trial)
         assessment = self._assess(whole_study, trial) if self._is_due(trial) else None
         if assessment is not None and assessment.is_hopeless:
             let_finish = self._shadow or self._is_audited(whole_study, trial)
@@ -368,12 +397,13 @@ class PerformancePredictionPruner(ForecastingPruner):
         finished = reader.read(study, trial)
         if self._gives_second_chances:
             self._enqueue_stopped(study, finished, reader.trials)
-        forecaster: RuleForecaster | PredictorForecaster = self._forecasters.of(study)
-        assessment = forecaster.assess(finished, trial, reader.running)
+        forecaster = self._forecasters.of(study)
+        priced = self._priced(study, trial, finished, reader.trials)
+        assessment = forecaster.assess(finished, trial, reader.running, **priced)
         if self._max_risk is not None and assessment is not None and assessment.is_hopeless:
             # What other workers have spent by now must not be spent again.
             finished = reader.read_now(study)
-            assessment = forecaster.assess(finished, trial, reader.running)
+            assessment = forecaster.assess(finished, trial, reader.running, **priced)
         if assessment is not None:
             latest = self._latest.of(study)
             latest[identify(trial)] = replace(assessment, inputs=None)
@@ -381,6 +411,19 @@ class PerformancePredictionPruner(ForecastingPruner):
             while len(latest) > _N_REMEMBERED:
                 latest.pop(next(iter(latest)), None)
         return assessment
+
+    def _priced(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        finished: FinishedTrials,
+        trials: Sequence[FrozenTrial],
+    ) -> dict[str, Any]:
+        """Give what a forecaster is told of the cost of a trial."""
+        costs = self._costs.of(study)
+        if costs is None:
+            return {}
+        return {"relative_cost": costs.of(trial, finished, trials), "unit": costs.unit}
 
     def _prune_continued(
         self, study: Study, trial: FrozenTrial, decisions: Decisions
@@ -433,7 +476,7 @@ class PerformancePredictionPruner(ForecastingPruner):
         trials: Sequence[FrozenTrial],
     ) -> Assessment | None:
         # Which trials ran beside it then, and how far they were, is not known afterwards.
-        return forecaster.assess(finished, trial)
+        return forecaster.assess(finished, trial, **self._priced(study, trial, finished, trials))
 
     def _new_forecaster(self, study: Study) -> RuleForecaster | PredictorForecaster:
         settings = self._settings(study, self._n_startup_trials, self._top_n, self._horizon)
@@ -452,7 +495,12 @@ class PerformancePredictionPruner(ForecastingPruner):
         return PredictorForecaster(self._predictor, settings, self._confidence)
 
     def _new_chances(self, study: Study) -> SecondChances:
-        return SecondChances(self._forecasters.of(study).forecast, self._goes_on_from)
+        return SecondChances(
+            self._forecasters.of(study).forecast, self._goes_on_from, self._costs.of(study)
+        )
+
+    def _new_costs(self, study: Study) -> RelativeCosts | None:
+        return None if self.cost is None else RelativeCosts(self.cost, self._warn_once)
 
     def _is_audited(self, study: Study, trial: FrozenTrial) -> bool:
         if self._audit_rate == 0.0:
@@ -466,6 +514,7 @@ class PerformancePredictionPruner(ForecastingPruner):
         self._latest: PerStudy[dict[Identity, Assessment]] = PerStudy(lambda _: {})
         self._decisions = PerStudy(lambda _: Decisions(self._warn_once))
         self._chances = PerStudy(self._new_chances)
+        self._costs = PerStudy(self._new_costs)
 
 
 def _check_max_risk(

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from optuna_perfpred.forecasts import StudyForecast
     from optuna_perfpred.history import FinishedTrials
+    from optuna_perfpred.pruners._relative_costs import RelativeCosts
 
 
 _logger = logging.getLogger(__name__)
@@ -78,15 +79,19 @@ class SecondChances:
         goes_on_from:
             Tells whether a stopped trial goes on from a ``"checkpoint"``, or is to ``"retrain"``
             from its first step, which costs the whole training; :obj:`None` if neither.
+        costs:
+            What a step of each trial costs, or :obj:`None` if all steps cost the same.
     """
 
     def __init__(
         self,
         forecast: StudyForecast,
         goes_on_from: Callable[[FrozenTrial], Literal["checkpoint", "retrain"] | None],
+        costs: RelativeCosts | None = None,
     ) -> None:
         self._forecast = forecast
         self._goes_on_from = goes_on_from
+        self._costs = costs
         self._looked_at: FinishedTrials | None = None
 
     def of(self, finished: FinishedTrials, trials: Sequence[FrozenTrial]) -> list[Chance]:
@@ -121,6 +126,8 @@ class SecondChances:
         if forecasts is None:
             return []
         share = np.where(np.array(starts) == "checkpoint", 1.0, forecasts.share_left)
+        if self._costs is not None:
+            share = share / [self._costs.of(trial, finished, trials) for trial in stopped]
         # A new trial is worth what the sampler proposes now.
         worth = share * forecasts.relative_chance / forecasts.odds_of_improvement
         chances = [

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 import csv
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,6 +11,7 @@ import json
 import math
 from pathlib import Path
 from typing import Any
+from typing import Literal
 from typing import TYPE_CHECKING
 from typing import TypeVar
 import zlib
@@ -25,6 +27,7 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from optuna_perfpred._arguments import check_single_objective
+from optuna_perfpred._attributes import finite
 from optuna_perfpred._files import check_file
 from optuna_perfpred._files import read_text
 from optuna_perfpred.history import gone_on_with
@@ -34,7 +37,6 @@ from optuna_perfpred.replay._report import count_left_out
 
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from collections.abc import Sequence
 
     from optuna import Study
@@ -68,8 +70,8 @@ class RecordedTrial:
         score:
             ``value``, oriented so that larger is better; minus infinity if the trial is not
             feasible, so that it is never the best.
-        step_time:
-            The time that each of its steps took.
+        step_times:
+            The time that each of its steps took. Of the length of ``steps``.
     """
 
     source: FrozenTrial
@@ -78,7 +80,7 @@ class RecordedTrial:
     value: float
     feasible: bool
     score: float
-    step_time: float
+    step_times: tuple[float, ...]
 
     def template(self) -> FrozenTrial:
         """Give a trial that has started now: configured like this one, with nothing reported.
@@ -141,7 +143,10 @@ class Recording:
         return 1.0 if self.direction == StudyDirection.MAXIMIZE else -1.0
 
 
-def read_recording(study: Study, *, recorded_time: bool = False) -> Recording:
+StepTime = Literal["unit", "recorded"] | Callable[[FrozenTrial, int], float]
+
+
+def read_recording(study: Study, *, step_time: StepTime = "unit") -> Recording:
     """Read the trials of a study that can be replayed.
 
     A trial that has gone on with a stopped one is one trial, with the curve of both.
@@ -149,10 +154,10 @@ def read_recording(study: Study, *, recorded_time: bool = False) -> Recording:
     Args:
         study:
             A single-objective study in any storage.
-        recorded_time:
-            Whether a step takes the trial's duration divided by the number of its reports. A
-            trial whose duration is not known then takes the median of the others. If
-            :obj:`False`, each step takes 1.
+        step_time:
+            ``"recorded"``: a step takes the trial's duration divided by the number of its reports.
+            A trial whose duration is not known then takes the median of the others. ``"unit"``:
+            each step takes 1. Or a function of trial and step that tells.
 
     Returns:
         The recording.
@@ -160,7 +165,8 @@ def read_recording(study: Study, *, recorded_time: bool = False) -> Recording:
     Raises:
         ValueError:
             If the study has several objectives or no trial that can be replayed, or if the
-            recorded time is asked for and no trial has one.
+            recorded time is asked for and no trial has one, or if the function gives something
+            else than a positive number.
     """
     check_single_objective(study, "replayed")
     sign = 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
@@ -182,18 +188,22 @@ def read_recording(study: Study, *, recorded_time: bool = False) -> Recording:
             f"Study {study.study_name!r} has nothing to replay: it needs completed trials that "
             f"reported intermediate values, but has {reasons or 'no trials'}."
         )
-    times = [1.0] * len(whole)
-    if recorded_time:
-        times = _step_times(whole, trials, study.study_name)
-    recorded = tuple(
-        _read(trial, joined_curve(trial, trials), time, sign)
-        for trial, time in zip(whole, times, strict=True)
-    )
+    mean_times = [1.0] * len(whole)
+    if step_time == "recorded":
+        mean_times = _mean_step_times(whole, trials, study.study_name)
+    recorded = []
+    for trial, mean_time in zip(whole, mean_times, strict=True):
+        curve = joined_curve(trial, trials)
+        times = tuple(
+            _step_time(step_time, trial, step) if callable(step_time) else mean_time
+            for step in sorted(curve)
+        )
+        recorded.append(_read(trial, curve, times, sign))
     finite = [trial.value for trial in recorded if math.isfinite(trial.value)]
     return Recording(
         study_name=study.study_name,
         direction=study.direction,
-        trials=recorded,
+        trials=tuple(recorded),
         horizon=max(len(trial.steps) for trial in recorded),
         iqr=float(np.subtract(*np.percentile(finite, [75, 25]))) if finite else 0.0,
         left_out=dict(left_out),
@@ -211,7 +221,7 @@ def _obstacle(trial: FrozenTrial, sign: float) -> str | None:
 
 
 def _read(
-    trial: FrozenTrial, curve: dict[int, float], step_time: float, sign: float
+    trial: FrozenTrial, curve: dict[int, float], step_times: tuple[float, ...], sign: float
 ) -> RecordedTrial:
     assert trial.value is not None
     reports: list[tuple[Any, float]] = sorted(curve.items())
@@ -223,11 +233,23 @@ def _read(
         value=trial.value,
         feasible=feasible,
         score=sign * trial.value if feasible else -math.inf,
-        step_time=step_time,
+        step_times=step_times,
     )
 
 
-def _step_times(
+def _step_time(
+    function: Callable[[FrozenTrial, int], float], trial: FrozenTrial, step: int
+) -> float:
+    time = finite(function(trial, step))
+    if time is None or time <= 0.0:
+        raise ValueError(
+            "`step_time` must give a finite positive number for each step, but gave "
+            f"{function(trial, step)!r} for step {step} of trial {trial.number}."
+        )
+    return time
+
+
+def _mean_step_times(
     whole: Sequence[FrozenTrial], trials: Sequence[FrozenTrial], study_name: str
 ) -> list[float]:
     times = np.full(len(whole), np.nan)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import bisect
 import copy
 from dataclasses import dataclass
 import heapq
@@ -46,8 +47,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from collections.abc import Sequence
 
+    from optuna.trial import FrozenTrial
+
     from optuna_perfpred.replay._recording import RecordedTrial
     from optuna_perfpred.replay._recording import Recording
+    from optuna_perfpred.replay._recording import StepTime
+
+
+_TIME_UNITS = {"unit": "steps", "recorded": "seconds"}
 
 
 def replay(
@@ -60,7 +67,7 @@ def replay(
     n_trials: int | None = None,
     budget: float | None = None,
     n_workers: int = 1,
-    step_time: Literal["unit", "recorded"] = "unit",
+    step_time: StepTime = "unit",
     show_progress_bar: bool = False,
 ) -> ReplayReport:
     """Tell what a pruner would have saved on a finished study, and what it would have lost.
@@ -123,7 +130,10 @@ def replay(
             next trial when it has finished one.
         step_time:
             The virtual time that a step takes: ``"unit"`` for 1, ``"recorded"`` for the duration
-            of the recorded trial divided by the number of its reports.
+            of the recorded trial divided by the number of its reports, or a function of a
+            recorded trial and a step, as the ``cost`` of
+            :class:`~optuna_perfpred.PerformancePredictionPruner`, in any unit. A pruner with
+            ``cost="time"`` is told of this time.
         show_progress_bar:
             Whether to show the progress over all trials of all repeats.
 
@@ -143,7 +153,7 @@ def replay(
     if n_trials is not None:
         check_at_least("n_trials", n_trials, 1)
     study = study_or_curves if isinstance(study_or_curves, Study) else load_curves(study_or_curves)
-    recording = read_recording(study, recorded_time=step_time == "recorded")
+    recording = read_recording(study, step_time=step_time)
     step_budget = math.inf
     if budget is not None:
         # The product may be short of the whole number that is meant by a rounding error.
@@ -178,7 +188,7 @@ def replay(
         order=order,
         seed=seed,
         n_workers=n_workers,
-        time_unit="seconds" if step_time == "recorded" else "steps",
+        time_unit="units of cost" if callable(step_time) else _TIME_UNITS[step_time],
         budget=budget,
         values=np.array([t.value if t.feasible else np.nan for t in recording.trials]),
         horizon=recording.horizon,
@@ -207,8 +217,11 @@ def _check(
         raise ValueError(f"`pruner` must be an Optuna pruner, but got {pruner!r}.")
     if order not in ("number", "random"):
         raise ValueError(f'`order` must be "number" or "random", but got {order=}.')
-    if step_time not in ("unit", "recorded"):
-        raise ValueError(f'`step_time` must be "unit" or "recorded", but got {step_time=}.')
+    if not callable(step_time) and step_time not in _TIME_UNITS:
+        raise ValueError(
+            '`step_time` must be "unit", "recorded" or a function of trial and step, but got '
+            f"{step_time=}."
+        )
     if seed is not None and (not isinstance(seed, Integral) or seed < 0):
         raise ValueError(f"`seed` must be an integer of at least 0 or None, but got {seed=}.")
     if budget is not None and (not isinstance(budget, int | float) or not 0.0 < budget < math.inf):
@@ -222,6 +235,16 @@ class _Running:
     n_reports: int = 0
     # Trained by the trials that it goes on with, less what it need not train again.
     steps_before: int = 0
+    time_before: float = 0.0
+
+    @property
+    def time(self) -> float:
+        """The time of the steps that it has reported."""
+        return sum(self.recorded.step_times[: self.n_reports])
+
+    @property
+    def next_step_time(self) -> float:
+        return self.recorded.step_times[self.n_reports]
 
 
 class Simulation:
@@ -268,6 +291,9 @@ class Simulation:
         # What it foresees of a running trial, whether it prunes it or not.
         self._assessment = getattr(copied, "assessment", None)
         self._keeps_checkpoints = getattr(copied, "second_chance", None) == "checkpoint"
+        self._recorded: dict[int, RecordedTrial] = {}  # By its number in the study.
+        if getattr(copied, "cost", None) == "time":
+            copied.cost = self._step_time  # type: ignore[attr-defined]
         # By their numbers in the study: the place in the draw, and the training.
         self._ended: dict[int, tuple[int, _Running]] = {}
         self._best_score = -math.inf
@@ -304,7 +330,7 @@ class Simulation:
             now, index, running = queue[0]
             state = self._train_one_step(running)
             if state == TrialState.RUNNING:
-                later = now + running.recorded.step_time
+                later = now + running.next_step_time
                 heapq.heapreplace(queue, (later, index, running))
                 continue
             heapq.heappop(queue)
@@ -343,7 +369,8 @@ class Simulation:
             self._study._study_id, template_trial=recorded.template()
         )
         running = _Running(recorded, Trial(self._study, trial_id))
-        heapq.heappush(queue, (now + recorded.step_time, index, running))
+        self._recorded[running.trial.number] = recorded
+        heapq.heappush(queue, (now + running.next_step_time, index, running))
 
     def _continue_stopped(self, queue: list[tuple[float, int, _Running]], now: float) -> bool:
         waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
@@ -353,17 +380,26 @@ class Simulation:
         index, stopped = self._ended[number]
         template = stopped.recorded.template()
         running = _Running(stopped.recorded, self._study.ask(template.distributions))
+        self._recorded[running.trial.number] = stopped.recorded
         for name, value in template.user_attrs.items():
             running.trial.set_user_attr(name, value)
         running.steps_before = stopped.steps_before + stopped.n_reports
+        running.time_before = stopped.time_before + stopped.time
         if self._keeps_checkpoints:
             running.n_reports = stopped.n_reports
             running.steps_before -= stopped.n_reports
+            running.time_before -= stopped.time
             reported = zip(stopped.recorded.steps, stopped.recorded.values, strict=True)
             for step, value in itertools.islice(reported, stopped.n_reports):
                 running.trial.report(value, step)
-        heapq.heappush(queue, (now + stopped.recorded.step_time, index, running))
+        heapq.heappush(queue, (now + running.next_step_time, index, running))
         return True
+
+    def _step_time(self, trial: FrozenTrial, step: int) -> float:
+        recorded = self._recorded[trial.number]
+        # A trial may train on for longer than its recording tells.
+        at = min(bisect.bisect_left(recorded.steps, step), len(recorded.steps) - 1)
+        return recorded.step_times[at]
 
     def _train_one_step(self, running: _Running) -> TrialState:
         recorded, trial = running.recorded, running.trial
@@ -408,6 +444,8 @@ class Simulation:
             state=state,
             n_steps=len(recorded.steps),
             steps_trained=running.steps_before + n_reports,
+            time_trained=running.time_before + running.time,
+            time_recorded=sum(recorded.step_times),
             step=recorded.steps[n_reports - 1] if n_reports > 0 else None,
             value=recorded.value,
             feasible=recorded.feasible,
@@ -422,10 +460,9 @@ class Simulation:
 
     def _wall_clock_without_pruning(self, trials: Sequence[ReplayedTrial]) -> float:
         """Give the time at which the workers would have finished the same trials unpruned."""
-        times = {trial.source.number: trial.step_time for trial in self._recording.trials}
         workers = [0.0] * self._n_workers
         for trial in trials:
-            heapq.heapreplace(workers, workers[0] + trial.cost_unpruned * times[trial.number])
+            heapq.heapreplace(workers, workers[0] + trial.time_unpruned)
         return max(workers)
 
 

@@ -41,6 +41,10 @@ class ReplayedTrial:
             The number of its recorded reports.
         steps_trained:
             The number of them that were made in the replay.
+        time_trained:
+            The time that they took, in the unit of the replay.
+        time_recorded:
+            The time of all its recorded reports.
         step:
             The last step at which it reported; :obj:`None` if the budget ended before the first.
         value:
@@ -68,6 +72,8 @@ class ReplayedTrial:
     state: TrialState
     n_steps: int
     steps_trained: int
+    time_trained: float
+    time_recorded: float
     step: int | None
     value: float
     feasible: bool
@@ -86,6 +92,11 @@ class ReplayedTrial:
         A trial that the budget cut off counts with the steps it was trained.
         """
         return self.steps_trained if self.state == TrialState.RUNNING else self.n_steps
+
+    @property
+    def time_unpruned(self) -> float:
+        """The time that these steps would take, likewise."""
+        return self.time_trained if self.state == TrialState.RUNNING else self.time_recorded
 
     @property
     def wrongly_pruned(self) -> bool:
@@ -153,6 +164,16 @@ class RepeatResult:
         return self.total_steps / self.steps_trained
 
     @property
+    def time_trained(self) -> float:
+        """The time that was trained, added up over all workers, in the unit of the replay."""
+        return sum(trial.time_trained for trial in self.trials)
+
+    @property
+    def total_time(self) -> float:
+        """The time of the same trials without pruning, likewise."""
+        return sum(trial.time_unpruned for trial in self.trials)
+
+    @property
     def best_value(self) -> float | None:
         """The best recorded value of the trials that were completed or pruned."""
         return self._best(TrialState.COMPLETE, TrialState.PRUNED)
@@ -207,7 +228,7 @@ class ReplayReport:
         n_workers:
             The number of simulated workers.
         time_unit:
-            The unit of the virtual time: ``"steps"`` or ``"seconds"``.
+            The unit of the virtual time: ``"steps"``, ``"seconds"`` or ``"units of cost"``.
         budget:
             The budget in full trainings, or :obj:`None`.
         values:
@@ -256,6 +277,16 @@ class ReplayReport:
     def total_steps(self) -> float:
         """The number of steps of the same trials without pruning, mean of the repeats."""
         return self._mean(lambda repeat: repeat.total_steps)
+
+    @property
+    def time_trained(self) -> float:
+        """The time that was trained, added up over all workers, mean of the repeats."""
+        return self._mean(lambda repeat: repeat.time_trained)
+
+    @property
+    def total_time(self) -> float:
+        """The time of the same trials without pruning, likewise."""
+        return self._mean(lambda repeat: repeat.total_time)
 
     @property
     def speed_up(self) -> float:
@@ -386,6 +417,7 @@ class ReplayReport:
             "repeats": f"{n}, {order}" + "; counts are means of them" * (n > 1),
             "steps trained": f"{self.steps_trained:.0f} of {self.total_steps:.0f}, "
             f"{self.steps_saved:.0f} saved: {self.speed_up:.2f} times as fast",
+            **_time_trained(self),
             "wall clock": f"{self.wall_clock:.6g} {self.time_unit} instead of "
             f"{self.wall_clock_without_pruning:.6g} with {workers}",
             "best value": _best_value(self),
@@ -427,6 +459,14 @@ def _trials(report: ReplayReport) -> str:
         total = sum(report.left_out.values())
         text += f", {total} are left out ({count_left_out(report.left_out)})"
     return text
+
+
+def _time_trained(report: ReplayReport) -> dict[str, str]:
+    if report.time_unit == "steps":
+        return {}
+    trained, total = report.time_trained, report.total_time
+    text = f"{trained:.6g} of {total:.6g}, {total - trained:.6g} saved: "
+    return {f"{report.time_unit} trained": f"{text}{total / trained:.2f} times as cheap"}
 
 
 def _best_value(report: ReplayReport) -> str:

@@ -1,0 +1,315 @@
+"""What is found for the same money where the steps of trials cost differently.
+
+The searches of `in_loop.py`, with a price: a step of one trial costs up to 20 times what a step of
+another one does. The same default pruner counts steps, or what they cost (`cost=`).
+
+    python benchmarks/cost.py [--curves DIR ...] [--sets NAME ...] [--prices NAME ...]
+        [--pruners NAME ...] [--samplers tpe random] [--seeds 6] [--rules RULES] [--jobs 2]
+
+- Prices. `machine`: a step costs 1 to 20, log-uniform, whatever the configuration, as where trials
+  run on different machines; a parameter of its own, which the sampler proposes too. `size`: the
+  same, by the size of the network or, where a set knows none, its first parameter. `recorded`: the
+  seconds of a step that were recorded of the nearest trainings (sets of the repository).
+- A full training costs what one of the random configurations does on the average. Misses at a
+  budget, their mean over seeds and sets, `--curves` and `--rules` are as in `in_loop.py`.
+- Cheaper: for the miss that the pruner which counts steps has at a budget, how many times less is
+  spent by the row's. What was spent is noted at the completion of each new best; ± is its standard
+  error over the seeds, by the jackknife.
+"""
+
+from __future__ import annotations
+
+import argparse
+from functools import lru_cache
+import math
+import os
+from pathlib import Path
+import time
+from typing import NamedTuple
+from typing import TYPE_CHECKING
+import warnings
+
+
+os.environ["OMP_NUM_THREADS"] = "1"  # Before numpy is imported: one core for each process.
+
+from in_loop import CURVES
+from in_loop import find_sets
+from in_loop import load
+from in_loop import SAMPLERS
+from joblib import delayed
+from joblib import Parallel
+import numpy as np
+import optuna
+from optuna.distributions import FloatDistribution
+from optuna.trial import TrialState
+import pandas as pd
+from pruners import BUDGETS
+from pruners import Curves
+from pruners import MISS_OFFSET
+from pruners import Options
+from pruners import PRUNERS
+
+from optuna_perfpred import PerformancePredictionPruner
+from optuna_perfpred import StoppingRule
+
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from collections.abc import Mapping
+
+    from optuna.pruners import BasePruner
+    from optuna.trial import FrozenTrial
+
+
+MAX_PRICE = 20.0
+MACHINE = "machine"
+PRICES = (MACHINE, "size", "recorded")
+SIZES = ("num_weights", "width", "hidden", "channels")
+OURS, OURS_COST = "ours", "ours_cost"
+NAMES = ("none", "median_warmup", "hyperband", OURS, OURS_COST)
+# What was spent, as multiples of a full training, at which misses are compared.
+GRID = np.geomspace(0.5, max(BUDGETS), 200)
+# How many random configurations tell what a full training costs.
+N_PRICED = 2000
+
+
+class Market:
+    """What a step of each configuration of a set costs.
+
+    Args:
+        folder: The set.
+        name: One of `PRICES`.
+
+    Attributes:
+        distributions: The search space; with prices of machines, a parameter more.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        surrogate = load(folder)
+        self.distributions = dict(surrogate.distributions)
+        self._price = self._of_size()
+        if name == MACHINE:
+            self.distributions[MACHINE] = FloatDistribution(1.0, MAX_PRICE, log=True)
+            self._price = lambda params: params[MACHINE]
+        elif name == "recorded":
+            self._price = self._of_seconds(folder)
+        rng = np.random.RandomState(2)
+        drawn = [
+            {name: _draw(d, rng.rand()) for name, d in self.distributions.items()}
+            for _ in range(N_PRICED)
+        ]
+        self.mean = float(np.mean([self._price(params) for params in drawn]))
+
+    def price(self, params: Mapping[str, float]) -> float:
+        """Give what a step costs, if one of a random configuration costs 1 on the average."""
+        return self._price(params) / self.mean
+
+    def _of_size(self) -> Callable[[Mapping[str, float]], float]:
+        names = list(self.distributions)
+        found = [name for size in SIZES for name in names if size in name]
+        name = (found or names)[0]
+        distribution = self.distributions[name]
+        return lambda params: MAX_PRICE ** _place(distribution, params[name])
+
+    def _of_seconds(self, folder: Path) -> Callable[[Mapping[str, float]], float]:
+        seconds = pd.read_csv(folder / "seconds.csv.gz", index_col=0)
+        # The first step compiles and warms up.
+        log_seconds = np.log(seconds.iloc[:, 1:].median(axis=1))
+        configs = pd.read_csv(folder / "configs.csv.gz", index_col=0).loc[log_seconds.index]
+        names = [name for name in self.distributions if name != MACHINE]
+        points = np.array(
+            [[_place(self.distributions[n], v) for v in configs[n]] for n in names]
+        ).T
+
+        def price(params: Mapping[str, float]) -> float:
+            point = [_place(self.distributions[n], params[n]) for n in names]
+            squared = ((points - point) ** 2).sum(axis=1)
+            nearest = np.argsort(squared, kind="stable")[:4]
+            return float(np.exp(log_seconds.to_numpy()[nearest].mean()))
+
+        return price
+
+
+def _place(distribution: FloatDistribution, value: float) -> float:
+    low, high = distribution.low, distribution.high
+    if distribution.log:
+        low, high, value = math.log(low), math.log(high), math.log(value)
+    return (value - low) / (high - low)
+
+
+def _draw(distribution: FloatDistribution, share: float) -> float:
+    low, high = distribution.low, distribution.high
+    if distribution.log:
+        return math.exp(math.log(low) + share * math.log(high / low))
+    return low + share * (high - low)
+
+
+@lru_cache
+def market(folder: Path, name: str) -> Market:
+    return Market(folder, name)
+
+
+class Search(NamedTuple):
+    """What a search has found.
+
+    Attributes:
+        misses: The miss when each multiple of `GRID` was spent, in per cent.
+        n_trials: The number of trials begun.
+    """
+
+    misses: np.ndarray
+    n_trials: int
+
+
+def make_pruner(name: str, n_steps: int, priced: Market, rule: Path | None) -> BasePruner:
+    if name == OURS_COST:
+
+        def cost(trial: FrozenTrial, step: int) -> float:
+            return priced.price(trial.params)
+
+        return PerformancePredictionPruner(StoppingRule(rule), cost=cost)
+    return PRUNERS[name][1](Curves(n_steps, n_steps), Options(n_iter=0, rule=rule))
+
+
+def search(
+    folder: Path, prices: str, pruner: str, sampler: str, seed: int, rule: Path | None
+) -> Search:
+    """Search one set until all is spent, with one worker."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.simplefilter("ignore")
+    surrogate, priced = load(folder), market(folder, prices)
+    study = optuna.create_study(
+        study_name=f"{folder.name}-{seed}",  # Hyperband's brackets depend on it.
+        direction=surrogate.direction,
+        sampler=SAMPLERS[sampler][1](seed=seed),
+        pruner=make_pruner(pruner, surrogate.n_steps, priced, rule),
+    )
+    best, spent = None, 0.0
+    misses = np.full(len(GRID), 100.0)
+    n_trials = 0
+    while spent < GRID[-1]:
+        trial = study.ask(priced.distributions)
+        n_trials += 1
+        curve = surrogate.curve(trial.params)
+        price = priced.price(trial.params) / surrogate.n_steps
+        for step, value in enumerate(curve.tolist(), 1):
+            spent += price
+            trial.report(value, step)
+            if step < len(curve) and trial.should_prune():
+                study.tell(trial, state=TrialState.PRUNED)
+                break
+        else:
+            study.tell(trial, value)
+            if surrogate.is_better(value, best):
+                best = value
+                misses[spent <= GRID] = 100.0 * surrogate.share_better_than(best)
+    return Search(misses, n_trials)
+
+
+def mean_miss(misses: np.ndarray) -> np.ndarray:
+    """Combine the misses of sets and seeds. Shape: ``(n_sets, n_seeds, len(GRID))``."""
+    return np.exp(np.log(misses.mean(axis=1) + MISS_OFFSET).mean(axis=0)) - MISS_OFFSET
+
+
+def cheaper(misses: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Tell how many times less is spent for what the reference has found at each budget.
+
+    At the largest one it may be less than 1 by an unknown amount: nan.
+    """
+    own, other = mean_miss(misses), mean_miss(reference)
+    ratios = []
+    for budget in BUDGETS:
+        miss = other[np.searchsorted(GRID, budget * (1.0 + 1e-9)) - 1]
+        reached = np.flatnonzero(own <= miss + 1e-12)
+        first = np.flatnonzero(other <= miss + 1e-12)[0]
+        ratios.append(GRID[first] / GRID[reached[0]] if len(reached) else math.nan)
+    return np.array(ratios)
+
+
+def jackknife(statistic: Callable[..., np.ndarray], *arrays: np.ndarray) -> np.ndarray:
+    n_seeds = arrays[0].shape[1]
+    if n_seeds == 1:
+        return np.full(len(BUDGETS), math.nan)
+    left_out = [
+        statistic(*(np.delete(array, seed, axis=1) for array in arrays))
+        for seed in range(n_seeds)
+    ]
+    return np.sqrt((n_seeds - 1) * np.nanvar(left_out, axis=0))
+
+
+def at_budgets(misses: np.ndarray) -> np.ndarray:
+    found = mean_miss(misses)
+    return np.array([found[np.searchsorted(GRID, b * (1.0 + 1e-9)) - 1] for b in BUDGETS])
+
+
+def print_table(title: str, results: dict[str, list[list[Search]]]) -> None:
+    header = ["pruner", *(f"miss at {b}, %" for b in BUDGETS)]
+    header += [f"cheaper at the miss of steps at {b}" for b in BUDGETS] + ["trials begun"]
+    print(f"\n**{title}**\n")
+    print("|", " | ".join(header), "|")
+    print("|", " | ".join(["---"] * len(header)), "|")
+    misses = {
+        pruner: np.array([[found.misses for found in of_set] for of_set in of_pruner])
+        for pruner, of_pruner in results.items()
+    }
+    for pruner, of_pruner in results.items():
+        cells = [
+            f"{miss:.2f} ± {error:.2f}"
+            for miss, error in zip(
+                at_budgets(misses[pruner]), jackknife(at_budgets, misses[pruner]), strict=True
+            )
+        ]
+        if OURS in misses and pruner != OURS:
+            pair = misses[pruner], misses[OURS]
+            cells += [
+                f"{ratio:.2f} ± {error:.2f}"
+                for ratio, error in zip(cheaper(*pair), jackknife(cheaper, *pair), strict=True)
+            ]
+        else:
+            cells += ["1"] * len(BUDGETS)
+        n_trials = np.mean([found.n_trials for of_set in of_pruner for found in of_set])
+        name = "**ours, cost**" if pruner == OURS_COST else PRUNERS[pruner][0]
+        print("|", " | ".join([name, *cells, f"{n_trials:.0f}"]), "|", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--curves", type=Path, nargs="*", default=[], metavar="DIR")
+    parser.add_argument("--sets", nargs="*", metavar="NAME", help="default: all")
+    parser.add_argument("--prices", nargs="*", choices=PRICES, default=PRICES)
+    parser.add_argument("--pruners", nargs="*", choices=NAMES, default=NAMES)
+    parser.add_argument("--samplers", nargs="*", choices=SAMPLERS, default=["tpe"])
+    parser.add_argument("--seeds", type=int, default=6, help="number of searches of a set")
+    parser.add_argument("--rules", type=Path, help="rules that were not trained on a set")
+    parser.add_argument("--jobs", type=int, default=2)
+    args = parser.parse_args()
+    start = time.perf_counter()
+    sets = find_sets([CURVES, *args.curves], args.sets)
+    for sampler in args.samplers:
+        for prices in args.prices:
+            priced = {n: f for n, f in sets.items() if prices != "recorded" or f.parent == CURVES}
+            if not priced:
+                continue
+            tasks = [(p, n, s) for p in args.pruners for n in priced for s in range(args.seeds)]
+            found = Parallel(args.jobs, backend="multiprocessing")(
+                delayed(search)(
+                    priced[name],
+                    prices,
+                    pruner,
+                    sampler,
+                    seed,
+                    args.rules and args.rules / f"{name}.npz",
+                )
+                for pruner, name, seed in tasks
+            )
+            by_task = dict(zip(tasks, found, strict=True))
+            results = {
+                p: [[by_task[p, n, s] for s in range(args.seeds)] for n in priced]
+                for p in args.pruners
+            }
+            print_table(f"{SAMPLERS[sampler][0]}, prices: {prices}, {len(priced)} sets", results)
+    print(f"\nSeeds: {args.seeds}. {time.perf_counter() - start:.0f} s.")
+
+
+if __name__ == "__main__":
+    main()
