@@ -231,8 +231,7 @@ def jackknife(statistic: Callable[..., np.ndarray], *arrays: np.ndarray) -> np.n
     if n_seeds == 1:
         return np.full(len(BUDGETS), math.nan)
     left_out = [
-        statistic(*(np.delete(array, seed, axis=1) for array in arrays))
-        for seed in range(n_seeds)
+        statistic(*(np.delete(array, seed, axis=1) for array in arrays)) for seed in range(n_seeds)
     ]
     return np.sqrt((n_seeds - 1) * np.nanvar(left_out, axis=0))
 

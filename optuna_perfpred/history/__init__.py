@@ -31,6 +31,11 @@ from optuna_perfpred.history._records import read_configuration as read_configur
 from optuna_perfpred.history._records import read_curve as read_curve
 from optuna_perfpred.history._records import read_record as read_record
 from optuna_perfpred.history._records import RISK as RISK
+from optuna_perfpred.history._reported_values import read_reported as read_reported
+from optuna_perfpred.history._reported_values import report_values as report_values
+from optuna_perfpred.history._reported_values import REPORTED as REPORTED
+from optuna_perfpred.history._reported_values import ReportedCurve as ReportedCurve
+from optuna_perfpred.history._reported_values import ReportedTrials as ReportedTrials
 from optuna_perfpred.history._thinning import is_due as is_due
 from optuna_perfpred.history._thinning import last_step as last_step
 from optuna_perfpred.history._training_set import ConfigurationEncoder as ConfigurationEncoder

@@ -359,7 +359,7 @@ class Search:
 
     def _chances_by(self, pruner: PerformancePredictionPruner) -> SecondChances:
         forecaster = pruner._forecasters.of(self._study)
-        return SecondChances(forecaster.forecast, self._goes_on, pruner._costs.of(self._study))
+        return SecondChances(forecaster.forecast, self._goes_on, forecaster.costs)
 
 
 def _limit_at_end(finished: FinishedTrials) -> float:

@@ -3,6 +3,7 @@
 from optuna_perfpred.forecasts import StoppingRule
 from optuna_perfpred.pruners._assessment import Assessment
 from optuna_perfpred.pruners._audit import AuditReport
+from optuna_perfpred.pruners._constraints import report_constraints
 from optuna_perfpred.pruners._fast_hyperband import FastHyperbandPruner
 from optuna_perfpred.pruners._performance_prediction import PerformancePredictionPruner
 
@@ -13,4 +14,5 @@ __all__ = [
     "FastHyperbandPruner",
     "PerformancePredictionPruner",
     "StoppingRule",
+    "report_constraints",
 ]

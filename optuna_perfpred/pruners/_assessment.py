@@ -98,6 +98,11 @@ class Assessment:
         return self.probability < self.least_probability
 
 
+def share_of_chance(relative_chance: float) -> float:
+    """Give the probability that this trial, and not a new one, gives the next best value."""
+    return relative_chance / (1.0 + relative_chance)
+
+
 def value_to_beat(reference: float, rank: int, offset: float) -> str:
     """Tell the value to beat, and what it is unless it is the best one so far."""
     less = f" less the offset of {offset:.4g}" if offset > 0.0 else ""

@@ -29,6 +29,7 @@ from optuna_perfpred.pruners._assessment import beside_new_trials
 from optuna_perfpred.pruners._assessment import ordinal
 from optuna_perfpred.pruners._assessment import percent
 from optuna_perfpred.pruners._assessment import predicted
+from optuna_perfpred.pruners._assessment import share_of_chance
 from optuna_perfpred.pruners._assessment import value_to_beat
 from optuna_perfpred.pruners._risk_budget import RiskBudget
 
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from optuna_perfpred.history import FinishedTrials
     from optuna_perfpred.predictors import CurvePredictor
     from optuna_perfpred.predictors import Forecast
+    from optuna_perfpred.pruners._relative_costs import RelativeCosts
 
 
 # Without a confidence, a trial is stopped if its chance for each step is less than this multiple
@@ -89,10 +91,14 @@ class RuleForecaster:
             The earlier studies, if others ask for them too.
         warn:
             Told of a study whose reports tell nothing of what it returns.
+        costs:
+            What the steps of trials cost, or :obj:`None` if all cost the same.
 
     Attributes:
         forecast:
             The forecast of the study.
+        costs:
+            As given.
     """
 
     def __init__(
@@ -107,8 +113,10 @@ class RuleForecaster:
         uses_peers: bool = False,
         earlier: EarlierStudies | None = None,
         warn: Callable[[str], None] | None = None,
+        costs: RelativeCosts | None = None,
     ) -> None:
         self.forecast = StudyForecast(rule, settings, earlier, warn)
+        self.costs = costs
         self._settings = settings
         self._odds = None if confidence is None else (1.0 - confidence) / confidence
         self._budget = None if max_risk is None else RiskBudget(max_risk, settings.sign)
@@ -120,10 +128,8 @@ class RuleForecaster:
         self,
         finished: FinishedTrials,
         trial: FrozenTrial,
+        trials: Sequence[FrozenTrial] = (),
         running: Sequence[FrozenTrial] = (),
-        *,
-        relative_cost: float = 1.0,
-        unit: str = "step",
     ) -> Assessment | None:
         """Assess a running trial.
 
@@ -132,12 +138,11 @@ class RuleForecaster:
                 The finished trials of the study.
             trial:
                 The running trial, which has reported.
+            trials:
+                All trials of the study, by ascending number. Asked only where steps cost
+                differently.
             running:
                 The trials that run, itself perhaps among them.
-            relative_cost:
-                What a step of it costs, as a multiple of what one of a new trial does.
-            unit:
-                The unit of the costs, in the singular.
 
         Returns:
             The assessment, or :obj:`None` if nothing can be told: too few trials are complete,
@@ -145,10 +150,12 @@ class RuleForecaster:
         """
         settings = self._settings
         curve = Curve.read(trial, settings.feature_attrs)
+        relative_cost = self.costs.of(trial, finished, trials) if self.costs is not None else 1.0
         if self._uses_peers and len(finished.completed) == 0:
             others = [t for t in running if t.number != trial.number and t.intermediate_values]
+            others = [t for t in others if all(c <= 0.0 for c in t.constraints.values())]
             peers = [Curve.read(other, settings.feature_attrs) for other in others]
-            peers += [Curve.of(record) for record in finished.latest(N_RECENT)]
+            peers += [Curve.of(r) for r in finished.latest(N_RECENT) if r.feasible]
             assessment = self._among_peers(curve, peers, relative_cost)
             if assessment is not None:
                 return assessment
@@ -157,6 +164,7 @@ class RuleForecaster:
         forecasts = self.forecast.of(finished, [curve])
         if forecasts is None:
             return None
+        unit = "step" if self.costs is None else self.costs.unit
         step, mean, std = int(curve.steps[-1]), float(forecasts.mean[0]), float(forecasts.std[0])
         chance = float(forecasts.chance[0])
         relative = float(forecasts.relative_chance[0]) / relative_cost
@@ -168,8 +176,8 @@ class RuleForecaster:
             step=step,
             predicted_value=mean,
             predicted_std=std,
-            probability=_share(relative),
-            least_probability=_share(self._least_ratio(forecasts, finished, running)),
+            probability=share_of_chance(relative),
+            least_probability=share_of_chance(self._least_ratio(forecasts, finished, running)),
             probability_of_beating_best=chance,
             reference=forecasts.to_beat,
             reason=f"At step {step}: {percent(chance)} chance to beat {to_beat}, predicted to end "
@@ -208,19 +216,14 @@ class RuleForecaster:
             step=int(curve.steps[-1]),
             predicted_value=float(curve.values[-1]),
             predicted_std=peers.spread,
-            probability=_share(peers.chance * peers.n_peers / relative_cost),
-            least_probability=_share(_LEAST_RATIO_OF_PEERS * odds),
+            probability=share_of_chance(peers.chance * peers.n_peers / relative_cost),
+            least_probability=share_of_chance(_LEAST_RATIO_OF_PEERS * odds),
             probability_of_beating_best=peers.chance,
             reference=peers.best,
             reason=f"At step {curve.steps[-1]}: {ordinal(peers.rank)} of {peers.n_peers} trials "
             "that have come as far, none of them complete; "
             f"{percent(peers.chance)} chance to end as the best of them.",
         )
-
-
-def _share(relative_chance: float) -> float:
-    """Give the probability that this trial, and not a new one, gives the next best value."""
-    return relative_chance / (1.0 + relative_chance)
 
 
 # Optuna's samplers that propose the same whatever trials have shown.
@@ -327,9 +330,13 @@ class PredictorForecaster:
         self._fits: Fits[tuple[int, CurveRecord, int], FittedPredictor] = Fits(2)
 
     def assess(
-        self, finished: FinishedTrials, trial: FrozenTrial, running: Sequence[FrozenTrial] = ()
+        self,
+        finished: FinishedTrials,
+        trial: FrozenTrial,
+        trials: Sequence[FrozenTrial] = (),
+        running: Sequence[FrozenTrial] = (),
     ) -> Assessment | None:
-        """Assess a running trial. See :meth:`RuleForecaster.assess`; ``running`` is not asked."""
+        """Assess a running trial. See :meth:`RuleForecaster.assess`; no others are asked."""
         settings = self._settings
         curve = Curve.read(trial, settings.feature_attrs)
         best = self._best.of(finished.completed)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 from typing import get_args
 from typing import Literal
 from typing import TYPE_CHECKING
@@ -22,6 +21,7 @@ from optuna_perfpred.history import stopped_trial
 from optuna_perfpred.predictors import CurvePredictor
 from optuna_perfpred.pruners._assessment import REASON
 from optuna_perfpred.pruners._audit import audit_study
+from optuna_perfpred.pruners._constraints import ConstraintForecasts
 from optuna_perfpred.pruners._forecasters import PredictorForecaster
 from optuna_perfpred.pruners._forecasters import RuleForecaster
 from optuna_perfpred.pruners._forecasting_pruner import ForecastingPruner
@@ -289,8 +289,7 @@ class PerformancePredictionPruner(ForecastingPruner):
             )
         if cost is not None and cost != "time" and not callable(cost):
             raise ValueError(
-                '`cost` must be "time", a function of trial and step, or None, but got '
-                f"{cost=}."
+                f'`cost` must be "time", a function of trial and step, or None, but got {cost=}.'
             )
         if cost is not None and is_predictor:
             raise ValueError(
@@ -370,9 +369,8 @@ class PerformancePredictionPruner(ForecastingPruner):
             known = self._prune_continued(whole_study, trial, decisions)
             if known is not None:
                 return known
-        costs = self._costs.of(whole_study)
-        if costs is not None:
-            costs.note_check(whole_study, trial)
+        if self.cost == "time":
+            self._forecasters.of(whole_study).costs.note_check(whole_study, trial)
         assessment = self._assess(whole_study, trial) if self._is_due(trial) else None
         if assessment is not None and assessment.is_hopeless:
             let_finish = self._shadow or self._is_audited(whole_study, trial)
@@ -398,12 +396,15 @@ class PerformancePredictionPruner(ForecastingPruner):
         if self._gives_second_chances:
             self._enqueue_stopped(study, finished, reader.trials)
         forecaster = self._forecasters.of(study)
-        priced = self._priced(study, trial, finished, reader.trials)
-        assessment = forecaster.assess(finished, trial, reader.running, **priced)
+        assessment = self._assess_by(
+            forecaster, study, trial, finished, reader.trials, reader.running
+        )
         if self._max_risk is not None and assessment is not None and assessment.is_hopeless:
             # What other workers have spent by now must not be spent again.
             finished = reader.read_now(study)
-            assessment = forecaster.assess(finished, trial, reader.running, **priced)
+            assessment = self._assess_by(
+                forecaster, study, trial, finished, reader.trials, reader.running
+            )
         if assessment is not None:
             latest = self._latest.of(study)
             latest[identify(trial)] = replace(assessment, inputs=None)
@@ -411,19 +412,6 @@ class PerformancePredictionPruner(ForecastingPruner):
             while len(latest) > _N_REMEMBERED:
                 latest.pop(next(iter(latest)), None)
         return assessment
-
-    def _priced(
-        self,
-        study: Study,
-        trial: FrozenTrial,
-        finished: FinishedTrials,
-        trials: Sequence[FrozenTrial],
-    ) -> dict[str, Any]:
-        """Give what a forecaster is told of the cost of a trial."""
-        costs = self._costs.of(study)
-        if costs is None:
-            return {}
-        return {"relative_cost": costs.of(trial, finished, trials), "unit": costs.unit}
 
     def _prune_continued(
         self, study: Study, trial: FrozenTrial, decisions: Decisions
@@ -474,9 +462,11 @@ class PerformancePredictionPruner(ForecastingPruner):
         trial: FrozenTrial,
         finished: FinishedTrials,
         trials: Sequence[FrozenTrial],
+        # Which trials ran beside it, and how far they were, is not known afterwards.
+        running: Sequence[FrozenTrial] = (),
     ) -> Assessment | None:
-        # Which trials ran beside it then, and how far they were, is not known afterwards.
-        return forecaster.assess(finished, trial, **self._priced(study, trial, finished, trials))
+        assessment = forecaster.assess(finished, trial, trials, running)
+        return self._constraints.of(study).weigh(assessment, trial, finished, trials)
 
     def _new_forecaster(self, study: Study) -> RuleForecaster | PredictorForecaster:
         settings = self._settings(study, self._n_startup_trials, self._top_n, self._horizon)
@@ -490,17 +480,18 @@ class PerformancePredictionPruner(ForecastingPruner):
                 sampler=study.sampler,
                 uses_peers=self._uses_peers,
                 warn=self._warn_once,
+                costs=None if self.cost is None else RelativeCosts(self.cost, self._warn_once),
             )
         assert self._confidence is not None
         return PredictorForecaster(self._predictor, settings, self._confidence)
 
     def _new_chances(self, study: Study) -> SecondChances:
-        return SecondChances(
-            self._forecasters.of(study).forecast, self._goes_on_from, self._costs.of(study)
-        )
+        forecaster = self._forecasters.of(study)
+        return SecondChances(forecaster.forecast, self._goes_on_from, forecaster.costs)
 
-    def _new_costs(self, study: Study) -> RelativeCosts | None:
-        return None if self.cost is None else RelativeCosts(self.cost, self._warn_once)
+    def _new_constraints(self, study: Study) -> ConstraintForecasts:
+        settings = self._settings(study, self._n_startup_trials, horizon=self._horizon)
+        return ConstraintForecasts(self._predictor, settings, self._warn_once)
 
     def _is_audited(self, study: Study, trial: FrozenTrial) -> bool:
         if self._audit_rate == 0.0:
@@ -515,6 +506,7 @@ class PerformancePredictionPruner(ForecastingPruner):
         self._decisions = PerStudy(lambda _: Decisions(self._warn_once))
         self._chances = PerStudy(self._new_chances)
         self._costs = PerStudy(self._new_costs)
+        self._constraints = PerStudy(self._new_constraints)
 
 
 def _check_max_risk(

@@ -119,9 +119,7 @@ class RelativeCosts:
         first = _seconds_per_report(self._first_check(trial))
         return _relative(first, [_seconds_per_report(self._first_check(o)) for o in others])
 
-    def _seconds_per_step(
-        self, trial: FrozenTrial, trials: Sequence[FrozenTrial]
-    ) -> float | None:
+    def _seconds_per_step(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> float | None:
         seconds, n_reports = _seconds(trial), len(trial.intermediate_values)
         first = self._first_check(trial)
         if seconds is None or n_reports == 0:

@@ -111,7 +111,7 @@ class SecondChances:
         continued = {continued_number(trial) for trial in trials}
         stopped, starts, records = [], [], []
         for record in finished.pruned:
-            if record.number in continued or len(record.steps) == 0:
+            if record.number in continued or len(record.steps) == 0 or not record.feasible:
                 continue
             trial = find_trial(trials, record.number)
             # Asked before anything is forecast: by default only those with a checkpoint go on.

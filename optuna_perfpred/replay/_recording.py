@@ -85,11 +85,12 @@ class RecordedTrial:
     def template(self) -> FrozenTrial:
         """Give a trial that has started now: configured like this one, with nothing reported.
 
-        System attributes are left behind, since pruners keep their own record there.
+        System attributes are left behind, since pruners keep their own record there. So are the
+        constraints: when they were known is not known.
         """
         source = self.source
         # `create_trial` would refuse parameters that were enqueued out of their range.
-        template = FrozenTrial(
+        return FrozenTrial(
             number=-1,
             trial_id=-1,
             state=TrialState.RUNNING,
@@ -106,9 +107,6 @@ class RecordedTrial:
             system_attrs={},
             intermediate_values={},
         )
-        for key, value in source.constraints.items():
-            template.set_constraint(key, value)
-        return template
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ from optuna_perfpred._arguments import check_at_least
 from optuna_perfpred._attributes import read_number
 from optuna_perfpred._attributes import read_text
 from optuna_perfpred.history import continued_number
+from optuna_perfpred.history import REPORTED
 from optuna_perfpred.pruners._assessment import PREDICTED_STD
 from optuna_perfpred.pruners._assessment import PREDICTED_VALUE
 from optuna_perfpred.pruners._assessment import PROBABILITY_OF_BEATING_BEST
@@ -72,11 +73,11 @@ def replay(
 ) -> ReplayReport:
     """Tell what a pruner would have saved on a finished study, and what it would have lost.
 
-    Each completed trial is run again in a real Optuna study in memory, with its parameters, user
-    attributes and constraints: its intermediate values are reported one after the other, and
-    ``should_prune`` is asked after each, the last one included. The sampler is not part of it:
-    which trials there are, and in which order, does not depend on what was pruned. A pruner may
-    ask whether it is one that learns; in a random order, none is.
+    Each completed trial is run again in a real Optuna study in memory, with its parameters and
+    user attributes: its intermediate values are reported one after the other, and
+    ``should_prune`` is asked after each, the last one included. Constraints are set at its end.
+    The sampler is not part of it: which trials there are, and in which order, does not depend on
+    what was pruned. A pruner may ask whether it is one that learns; in a random order, none is.
 
     Only completed trials with intermediate values can be replayed, since the end of all others is
     not known; the report tells how many are left out. The study is not changed.
@@ -405,6 +406,10 @@ class Simulation:
         recorded, trial = running.recorded, running.trial
         step = recorded.steps[running.n_reports]
         trial.report(recorded.values[running.n_reports], step)
+        key = f"{REPORTED}{step}"
+        if key in recorded.source.system_attrs:
+            reported = recorded.source.system_attrs[key]
+            self._study._storage.set_trial_system_attr(trial._trial_id, key, reported)
         running.n_reports += 1
         self._steps_trained += 1
         start = time.perf_counter()
@@ -418,6 +423,8 @@ class Simulation:
             self._study.tell(trial, state=TrialState.PRUNED)
             return TrialState.PRUNED
         if running.n_reports == len(recorded.steps):
+            for name, constraint in recorded.source.constraints.items():
+                trial.set_constraint(name, constraint)
             self._study.tell(trial, recorded.value)
             return TrialState.COMPLETE
         return TrialState.RUNNING
