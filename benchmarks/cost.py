@@ -82,6 +82,8 @@ class Market:
 
     Attributes:
         distributions: The search space; with prices of machines, a parameter more.
+        mean: The mean price of a random configuration, in the unit of the prices.
+        range: The lowest and the highest price, as multiples of it.
     """
 
     def __init__(self, folder: Path, name: str) -> None:
@@ -98,7 +100,9 @@ class Market:
             {name: _draw(d, rng.rand()) for name, d in self.distributions.items()}
             for _ in range(N_PRICED)
         ]
-        self.mean = float(np.mean([self._price(params) for params in drawn]))
+        costs = np.array([self._price(params) for params in drawn])
+        self.mean = float(costs.mean())
+        self.range = costs.min() / self.mean, costs.max() / self.mean
 
     def price(self, params: Mapping[str, float]) -> float:
         """Give what a step costs, if one of a random configuration costs 1 on the average."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from optuna.study import Study
     from optuna.trial import FrozenTrial
+    from optuna.trial import Trial
 
     from optuna_perfpred.history._records import CurveRecord
     from optuna_perfpred.history._records import Identity
@@ -243,7 +244,7 @@ class FinishedTrialsReader:
         self._next_read = 0.0
         self._forget()
 
-    def read(self, study: Study, trial: FrozenTrial) -> FinishedTrials:
+    def read(self, study: Study, trial: FrozenTrial | Trial) -> FinishedTrials:
         """Give the finished trials of the study.
 
         Args:

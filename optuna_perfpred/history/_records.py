@@ -68,8 +68,8 @@ class CurveRecord:
         values:
             The reported values in the same order; NaN and infinities are kept.
         value:
-            The value returned by the objective; of a pruned trial, the last one reported. NaN if
-            there is none.
+            The value returned by the objective, the first one of several; of a pruned trial, the
+            last one reported. NaN if there is none.
         feasible:
             Whether the trial satisfies all constraints, as :attr:`optuna.Study.best_trial` asks.
         continues:
@@ -159,7 +159,7 @@ def read_record(trial: FrozenTrial, feature_attrs: Sequence[str] = ()) -> CurveR
         configuration=read_configuration(trial, feature_attrs),
         steps=steps,
         values=values,
-        value=math.nan if trial.value is None else trial.value,
+        value=trial.values[0] if trial.values else math.nan,
         feasible=all(constraint <= 0.0 for constraint in trial.constraints.values()),
         continues=continued_number(trial),
         risk=max(0.0, read_number(attrs, RISK) or 0.0),

@@ -5,6 +5,7 @@ from optuna_perfpred.pruners._assessment import Assessment
 from optuna_perfpred.pruners._audit import AuditReport
 from optuna_perfpred.pruners._constraints import report_constraints
 from optuna_perfpred.pruners._fast_hyperband import FastHyperbandPruner
+from optuna_perfpred.pruners._multi_objective import MultiObjectivePruning
 from optuna_perfpred.pruners._performance_prediction import PerformancePredictionPruner
 
 
@@ -12,6 +13,7 @@ __all__ = [
     "Assessment",
     "AuditReport",
     "FastHyperbandPruner",
+    "MultiObjectivePruning",
     "PerformancePredictionPruner",
     "StoppingRule",
     "report_constraints",

@@ -227,12 +227,13 @@ class PerformancePredictionPruner(ForecastingPruner):
             networks, smaller batches, another machine. With a stopping rule, a trial is then
             pruned if its chance for each unit of cost still to spend, instead of for each step,
             is less than a fraction of that of a new trial, which costs what those that finished
-            last did on the average. ``"time"``: the seconds that a step takes, learned from when
-            trials begin, first ask whether to stop (one user attribute for each trial,
-            ``perfpred:first_check``) and end. Or a function of a trial and a step that gives the
-            cost of what is trained for the report at that step, a positive number in any unit:
-            ``lambda trial, step: trial.user_attrs["dollars_per_epoch"]``. A trial whose cost is
-            not known counts with the mean. If :obj:`None`, all steps cost the same.
+            last did, less what is saved if the dear ones among them are given up at once.
+            ``"time"``: the seconds that a step takes, learned from when trials begin, first ask
+            whether to stop (one user attribute for each trial, ``perfpred:first_check``) and end.
+            Or a function of a trial and a step that gives the cost of what is trained for the
+            report at that step, a positive number in any unit: ``lambda trial, step:
+            trial.user_attrs["dollars_per_epoch"]``. A trial whose cost is not known counts as any
+            other one. If :obj:`None`, all steps cost the same.
 
     Raises:
         ValueError:
@@ -470,6 +471,7 @@ class PerformancePredictionPruner(ForecastingPruner):
 
     def _new_forecaster(self, study: Study) -> RuleForecaster | PredictorForecaster:
         settings = self._settings(study, self._n_startup_trials, self._top_n, self._horizon)
+        cost, n_warmup_steps = self.cost, self._n_warmup_steps
         if isinstance(self._predictor, StoppingRule):
             return RuleForecaster(
                 self._predictor,
@@ -480,7 +482,7 @@ class PerformancePredictionPruner(ForecastingPruner):
                 sampler=study.sampler,
                 uses_peers=self._uses_peers,
                 warn=self._warn_once,
-                costs=None if self.cost is None else RelativeCosts(self.cost, self._warn_once),
+                costs=cost and RelativeCosts(cost, n_warmup_steps, self._warn_once),
             )
         assert self._confidence is not None
         return PredictorForecaster(self._predictor, settings, self._confidence)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from optuna.study import Study
 
+    from optuna_perfpred._arrays import Floats
     from optuna_perfpred._warn_once import WarnOnce
     from optuna_perfpred.history import FinishedTrials
     from optuna_perfpred.history import Identity
@@ -40,18 +41,24 @@ _N_REMEMBERED = 1000
 class RelativeCosts:
     """What a step of a trial costs, as a multiple of what one of a new trial does.
 
-    A new trial costs what those that finished last did on the average: that is what the sampler
-    proposes. The trial itself is one of them, so that few others do not have all the say.
+    What the sampler proposes costs what the trials that finished last did, and the trial itself,
+    so that few others do not have all the say. What a trial costs is known soon after it has
+    begun: whoever looks for a cheap one pays for the first steps of the dear ones that are given
+    up. So a new trial costs what one costs to the best of such seekers, see
+    :func:`cost_of_new_trial`.
 
     Args:
         cost:
             What a step costs.
+        n_warmup_steps:
+            No trial is given up before this step.
         warn:
             Told once of a cost that is not known.
     """
 
-    def __init__(self, cost: Cost, warn: WarnOnce) -> None:
+    def __init__(self, cost: Cost, n_warmup_steps: int, warn: WarnOnce) -> None:
         self._cost = cost
+        self._n_warmup_steps = n_warmup_steps
         self._warn = warn
         self._first_checks: dict[Identity, tuple[int, float]] = {}
         # The costs of finished trials, at the steps at which they were asked for.
@@ -100,42 +107,38 @@ class RelativeCosts:
         others = [other for other in latest if other is not None]
         others = others or [t for t in trials if t.state == TrialState.RUNNING]
         others = [other for other in others if other.number != trial.number]
-        if self._cost == "time":
-            return self._of_time(trial, others, trials)
         steps = max((r.steps for r in finished.completed), key=len, default=np.empty(0, int))
         grid = tuple(steps.tolist()) or tuple(sorted(trial.intermediate_values))
+        first = max(1, sum(step <= self._n_warmup_steps for step in grid)) / len(grid)
+        if self._cost == "time":
+            return _relative(*self._of_time(trial, others, trials), first)
         last = max(trial.intermediate_values)
         own = self._mean_cost(trial, [s for s in grid if s > last] or [last])
-        return _relative(own, [self._of_finished(other, grid) for other in others])
+        return _relative(own, [self._of_finished(other, grid) for other in others], first)
 
     def _of_time(
         self, trial: FrozenTrial, others: Sequence[FrozenTrial], trials: Sequence[FrozenTrial]
-    ) -> float:
+    ) -> tuple[float | None, list[float | None]]:
         stored = find_trial(trials, trial.number)
         own = self._seconds_per_step(trial if stored is None else _latest(trial, stored), trials)
         if own is not None:
-            return _relative(own, [self._seconds_per_step(other, trials) for other in others])
+            return own, [self._seconds_per_step(other, trials) for other in others]
         # It has asked for the first time: as yet only the ways to there can be compared.
-        first = _seconds_per_report(self._first_check(trial))
-        return _relative(first, [_seconds_per_report(self._first_check(o)) for o in others])
+        first_checks = (self._first_check(other) for other in (trial, *others))
+        own, *known = (check and check[1] / check[0] for check in first_checks)
+        return own, known
 
     def _seconds_per_step(self, trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> float | None:
-        seconds, n_reports = _seconds(trial), len(trial.intermediate_values)
-        first = self._first_check(trial)
-        if seconds is None or n_reports == 0:
-            return None
-        if first is None:
-            # Whoever ran it did not ask; what came before the first report is not known.
-            is_finished, n_trained = trial.state.is_finished(), len(trained_steps(trial, trials))
-            return seconds / n_trained if is_finished and n_trained > 1 else None
-        n_before, seconds_before = first
-        if n_reports <= n_before:
-            return None
-        return max(seconds - seconds_before, 0.0) / (n_reports - n_before)
+        paced = seconds_per_step(trial, self._first_check(trial))
+        if paced is not None or not trial.state.is_finished() or self._first_check(trial):
+            return paced
+        # Whoever ran it did not ask; what came before the first report is not known.
+        seconds, n_trained = _seconds(trial), len(trained_steps(trial, trials))
+        return seconds / n_trained if seconds is not None and n_trained > 1 else None
 
     def _first_check(self, trial: FrozenTrial) -> tuple[int, float] | None:
         known = self._first_checks.get(identify(trial))
-        return _read_first_check(trial) if known is None else known
+        return read_first_check(trial) if known is None else known
 
     def _of_finished(self, trial: FrozenTrial, steps: tuple[int, ...]) -> float | None:
         if self._known[0] != steps:
@@ -166,13 +169,50 @@ class RelativeCosts:
         return sum(known) / len(known)
 
 
-def _relative(own: float | None, others: Sequence[float | None]) -> float:
+def seconds_per_step(trial: FrozenTrial, first: tuple[int, float] | None) -> float | None:
+    """Give what a step of a trial has taken since it first asked whether to stop.
+
+    Args:
+        trial:
+            The trial.
+        first:
+            How many reports it had made then, and how many seconds it had run. See
+            :func:`read_first_check`.
+
+    Returns:
+        The seconds; :obj:`None` if it has not reported since, or it is not known.
+    """
+    seconds, n_reports = _seconds(trial), len(trial.intermediate_values)
+    if first is None or seconds is None or n_reports <= first[0]:
+        return None
+    return max(seconds - first[1], 0.0) / (n_reports - first[0])
+
+
+def cost_of_new_trial(costs: Floats, first: float) -> float:
+    """Give what a step of a new trial costs, if the dear ones are given up early.
+
+    Args:
+        costs:
+            What a step of each of the trials costs, of which a new one is drawn. Shape: ``(n,)``.
+        first:
+            The share of a training that is trained before it can be given up.
+
+    Returns:
+        The least cost of one that is not given up, over all limits above which one is.
+    """
+    ascending = np.sort(costs)
+    kept = np.cumsum(ascending)
+    given_up = first * (kept[-1] - kept)
+    return float(np.min((kept + given_up) / np.arange(1, len(costs) + 1)))
+
+
+def _relative(own: float | None, others: Sequence[float | None], first: float) -> float:
     known = [cost for cost in others if cost is not None]
     if own is None or not known:
         return 1.0
-    mean = (sum(known) + own) / (len(known) + 1)
+    new = cost_of_new_trial(np.array([*known, own]), first)
     # Steps that take no time that a clock can tell cost nothing, whoever trains them.
-    return own / mean if own > 0.0 and math.isfinite(mean) else 1.0
+    return own / new if own > 0.0 and 0.0 < new < math.inf else 1.0
 
 
 def _latest(trial: FrozenTrial, stored: FrozenTrial) -> FrozenTrial:
@@ -190,7 +230,8 @@ def _seconds(trial: FrozenTrial) -> float | None:
     return max(0.0, (now.replace(tzinfo=None) - start.replace(tzinfo=None)).total_seconds())
 
 
-def _read_first_check(trial: FrozenTrial) -> tuple[int, float] | None:
+def read_first_check(trial: FrozenTrial) -> tuple[int, float] | None:
+    """Read what a trial that is priced by its time had done when it first asked, if it is told."""
     value: Any = trial.user_attrs.get(FIRST_CHECK)
     if not isinstance(value, list | tuple) or len(value) != 2:
         return None
@@ -198,7 +239,3 @@ def _read_first_check(trial: FrozenTrial) -> tuple[int, float] | None:
     if n_reports is None or seconds is None or n_reports < 1.0 or seconds < 0.0:
         return None
     return int(n_reports), seconds
-
-
-def _seconds_per_report(check: tuple[int, float] | None) -> float | None:
-    return None if check is None else check[1] / check[0]

@@ -18,6 +18,8 @@ from optuna_perfpred.history import trained_steps
 from optuna_perfpred.pruners._audit import audit_study
 from optuna_perfpred.pruners._recorded_decision import is_by_wrapped_pruner
 from optuna_perfpred.pruners._recorded_decision import read_decision
+from optuna_perfpred.pruners._relative_costs import read_first_check
+from optuna_perfpred.pruners._relative_costs import seconds_per_step
 from optuna_perfpred.pruners._risk_budget import risk_spent
 from optuna_perfpred.samplers._q_learning import REUSED
 from optuna_perfpred.visualization import _drawing as drawing
@@ -26,6 +28,7 @@ from optuna_perfpred.visualization._studies import of_study
 
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from collections.abc import Sequence
     from collections.abc import Set
     from datetime import datetime
@@ -95,12 +98,14 @@ class Savings(NamedTuple):
             The hours that finished trials took by their timestamps, added up over all workers;
             :obj:`None` if no trial has them.
         hours_saved:
-            The saved steps at the pace of the completed trials, or of all if none is complete;
+            The saved steps at the pace of the trial that saved them, if it was priced by its time
+            (``cost="time"``), else of the completed trials, or of all if none is complete;
             :obj:`None` likewise.
         cost:
-            The price of the hours; :obj:`None` if no price was given, or no hours are known.
+            The price of the hours, or of the trained steps; :obj:`None` if no price was given, or
+            no hours are known.
         money_saved:
-            The price of the hours saved, likewise.
+            The price of the hours or steps saved, likewise.
         audit:
             What the audit tells of wrongly pruned trials, in one sentence; empty if no trial was
             audited.
@@ -189,7 +194,12 @@ def duration(hours: float) -> str:
     return f"{3600.0 * hours:.0f} seconds"
 
 
-def savings(study: Study, *, price_per_hour: float | None = None) -> Savings:
+def savings(
+    study: Study,
+    *,
+    price_per_hour: float | None = None,
+    cost: Callable[[FrozenTrial, int], float] | None = None,
+) -> Savings:
     """Tell how many steps, hours and how much money pruning has saved.
 
     Running trials are counted when they end.
@@ -199,13 +209,18 @@ def savings(study: Study, *, price_per_hour: float | None = None) -> Savings:
             A study, finished or not.
         price_per_hour:
             What an hour of one worker costs, in any currency.
+        cost:
+            Instead, a function of a trial and a step that gives what is trained for the report at
+            that step costs, as of :class:`~optuna_perfpred.PerformancePredictionPruner`, in any
+            unit. Trials of which it gives no finite number of at least 0 count with the mean.
 
     Returns:
         The savings. ``print`` gives them in words.
 
     Raises:
         ValueError:
-            If the study has several objectives, or the price is negative or not finite.
+            If the study has several objectives, the price is negative or not finite, or both a
+            price and a cost are given.
     """
     check_single_objective(study, "drawn")
     price = finite(price_per_hour)
@@ -213,12 +228,21 @@ def savings(study: Study, *, price_per_hour: float | None = None) -> Savings:
         raise ValueError(
             f"`price_per_hour` must be a finite number >= 0 or None, but got {price_per_hour=}."
         )
+    if cost is not None and (price is not None or not callable(cost)):
+        raise ValueError(
+            "`cost` must be a function of trial and step, or None where `price_per_hour` is "
+            f"given, but got {cost=} and {price_per_hour=}."
+        )
     trials = study.get_trials(deepcopy=False)
     spent = _read_spent(trials)
     steps = _total(spent)
     trained, saved = (sum(steps[band] for band in bands) for bands in (_TRAINED, _SAVED))
     hours, pace = _hours(spent), _hours_per_step(spent)
-    hours_saved = None if pace is None else pace * saved
+    hours_saved = None if pace is None else sum(_own_pace(o, pace) * _saved(o) for o in spent)
+    money = None if price is None or hours is None else price * hours
+    money_saved = None if price is None or hours_saved is None else price * hours_saved
+    if cost is not None:
+        money, money_saved = _priced(spent, cost)
     return Savings(
         study_name=study.study_name,
         n_trials=sum(one.counts for one in spent),
@@ -233,8 +257,8 @@ def savings(study: Study, *, price_per_hour: float | None = None) -> Savings:
         share=_share_saved(steps),
         hours=hours,
         hours_saved=hours_saved,
-        cost=None if price is None or hours is None else price * hours,
-        money_saved=None if price is None or hours_saved is None else price * hours_saved,
+        cost=money,
+        money_saved=money_saved,
         audit=_describe_audit(audit_study(study)),
     )
 
@@ -260,6 +284,34 @@ def _hours_per_step(spent: Sequence[_Spent]) -> float | None:
     n_steps = sum(one.steps[band] for one in timed for band in _TRAINED)
     hours = _hours(timed)
     return None if hours is None or n_steps == 0.0 else hours / n_steps
+
+
+def _saved(one: _Spent) -> float:
+    return sum(one.steps[band] for band in _SAVED)
+
+
+def _own_pace(one: _Spent, pace: float) -> float:
+    """Give the hours of a step: a trial's own, if what came before its first report is known."""
+    own = seconds_per_step(one.trial, read_first_check(one.trial))
+    return pace if own is None else own / 3600.0
+
+
+def _priced(
+    spent: Sequence[_Spent], cost: Callable[[FrozenTrial, int], float]
+) -> tuple[float, float]:
+    """Give what the trained steps cost and the saved ones would, at each trial's mean price."""
+    costs = [[finite(cost(o.trial, step)) for step in o.trial.intermediate_values] for o in spent]
+    prices = [
+        sum(c for c in of_trial if c is not None) / len(of_trial)
+        if all(c is not None and c >= 0.0 for c in of_trial)
+        else None
+        for of_trial in costs
+    ]
+    known = [price for price in prices if price is not None]
+    mean = sum(known) / len(known) if known else 0.0
+    priced = [(o, mean if p is None else p) for o, p in zip(spent, prices, strict=True)]
+    trained = sum(price * sum(o.steps[band] for band in _TRAINED) for o, price in priced)
+    return trained, sum(price * _saved(o) for o, price in priced)
 
 
 def plot_savings(study: Study) -> go.Figure:

@@ -8,6 +8,7 @@ import math
 import pickle
 import time
 
+import numpy as np
 import optuna
 from optuna.distributions import FloatDistribution
 from optuna.trial import create_trial
@@ -18,7 +19,9 @@ import pytest
 from optuna_perfpred import explain
 from optuna_perfpred import PerformancePredictionPruner
 from optuna_perfpred import SequentialRegression
+from optuna_perfpred.pruners._relative_costs import cost_of_new_trial
 from optuna_perfpred.replay import replay
+from optuna_perfpred.visualization import savings
 from tests.pruners.studies import accuracy_curve
 from tests.pruners.studies import N_STEPS
 
@@ -244,3 +247,43 @@ def test_a_replay_tells_the_cost_that_was_saved_in_the_same_unit(cost):
 def test_a_replay_refuses_a_step_that_takes_no_time():
     with pytest.raises(ValueError, match=r"finite positive number for each step, but gave 0\.0"):
         replay(study_of(None), PerformancePredictionPruner(), step_time=lambda trial, step: 0.0)
+
+
+def test_savings_are_told_in_the_unit_of_the_cost():
+    study = study_of(None, n=4)  # Prices 1, 2, 3, 1.
+    stopped = {"state": TrialState.PRUNED, "distributions": SPACE}
+    reports = dict(enumerate(accuracy_curve(0.5)[:5]))
+    for cost in (10.0, 20.0):
+        params = {"x": 0.5, "price": cost}
+        study.add_trial(create_trial(params=params, intermediate_values=reports, **stopped))
+    saved = savings(study, cost=price)
+    assert saved.cost == pytest.approx(N_STEPS * (1 + 2 + 3 + 1) + 5 * (10 + 20))
+    assert saved.money_saved == pytest.approx((N_STEPS - 5) * (10 + 20))
+    nowhere = savings(study, cost=lambda trial, step: None)
+    assert (nowhere.cost, nowhere.money_saved) == (0.0, 0.0)
+    with pytest.raises(ValueError, match="`cost` must be a function"):
+        savings(study, cost=price, price_per_hour=1.0)
+
+
+def test_hours_saved_are_at_the_pace_of_the_trial_that_saved_them():
+    study = study_of(None, n=4, seconds=20.0)  # A second a step.
+    trial = create_trial(
+        state=TrialState.PRUNED,
+        params={"x": 0.5, "price": 1.0},
+        distributions=SPACE,
+        intermediate_values=dict(enumerate(accuracy_curve(0.5)[:5])),
+        user_attrs={FIRST_CHECK: [1, 1000.0]},
+    )
+    trial.datetime_complete = trial.datetime_start + timedelta(seconds=1400)  # 100 s a step.
+    study.add_trial(trial)
+    assert 3600.0 * savings(study).hours_saved == pytest.approx(100.0 * (N_STEPS - 5))
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 1.0])
+def test_a_new_trial_costs_the_less_the_earlier_dear_ones_can_be_given_up(share):
+    costs = np.array([1.0, 2.0, 4.0, 20.0])
+    found = cost_of_new_trial(costs, share)
+    kept = [costs[: n + 1].sum() + share * costs[n + 1 :].sum() for n in range(4)]
+    assert found == pytest.approx(min(k / (n + 1) for n, k in enumerate(kept)))
+    assert cost_of_new_trial(costs, 0.01) <= found <= costs.mean()
+    assert cost_of_new_trial(np.full(5, 3.0), share) == pytest.approx(3.0)
