@@ -4,12 +4,15 @@ The searches of `in_loop.py`, with a price: a step of one trial costs up to 20 t
 another one does. The same default pruner counts steps, or what they cost (`cost=`).
 
     python benchmarks/cost.py [--curves DIR ...] [--sets NAME ...] [--prices NAME ...]
-        [--pruners NAME ...] [--samplers tpe random] [--seeds 6] [--rules RULES] [--jobs 2]
+        [--pruners NAME ...] [--samplers tpe random] [--budgets 10 20 40] [--every 1] [--seeds 6]
+        [--rules RULES] [--jobs 2]
 
 - Prices. `machine`: a step costs 1 to 20, log-uniform, whatever the configuration, as where trials
   run on different machines; a parameter of its own, which the sampler proposes too. `size`: the
   same, by the size of the network or, where a set knows none, its first parameter. `recorded`: the
   seconds of a step that were recorded of the nearest trainings (sets of the repository).
+- `--every 3`: only each third step of a training is reported, and it is the unit of all that is
+  counted. Searches are three times as fast.
 - A full training costs what one of the random configurations does on the average. Misses at a
   budget, their mean over seeds and sets, `--curves` and `--rules` are as in `in_loop.py`.
 - Cheaper: for the miss that the pruner which counts steps has at a budget, how many times less is
@@ -67,8 +70,8 @@ PRICES = (MACHINE, "size", "recorded")
 SIZES = ("num_weights", "width", "hidden", "channels")
 OURS, OURS_COST = "ours", "ours_cost"
 NAMES = ("none", "median_warmup", "hyperband", OURS, OURS_COST)
-# What was spent, as multiples of a full training, at which misses are compared.
-GRID = np.geomspace(0.5, max(BUDGETS), 200)
+# At so many amounts between half a training and all that is spent are misses compared.
+N_AMOUNTS = 200
 # How many random configurations tell what a full training costs.
 N_PRICED = 2000
 
@@ -153,11 +156,30 @@ def market(folder: Path, name: str) -> Market:
     return Market(folder, name)
 
 
+class Cell(NamedTuple):
+    """What is the same for all searches of a table."""
+
+    prices: str
+    sampler: str
+    budgets: tuple[int, ...]
+    every: int
+
+    @property
+    def amounts(self) -> np.ndarray:
+        """What was spent, in full trainings, at which misses are compared."""
+        return np.geomspace(0.5, max(self.budgets), N_AMOUNTS)
+
+    def at_budgets(self, of_amounts: np.ndarray) -> np.ndarray:
+        """Give what is known at each amount at the budgets. Shape: ``(len(budgets),)``."""
+        places = np.searchsorted(self.amounts, np.array(self.budgets) * (1.0 + 1e-9)) - 1
+        return of_amounts[places]
+
+
 class Search(NamedTuple):
     """What a search has found.
 
     Attributes:
-        misses: The miss when each multiple of `GRID` was spent, in per cent.
+        misses: The miss when each of the amounts was spent, in per cent.
         n_trials: The number of trials begun.
     """
 
@@ -175,27 +197,28 @@ def make_pruner(name: str, n_steps: int, priced: Market, rule: Path | None) -> B
     return PRUNERS[name][1](Curves(n_steps, n_steps), Options(n_iter=0, rule=rule))
 
 
-def search(
-    folder: Path, prices: str, pruner: str, sampler: str, seed: int, rule: Path | None
-) -> Search:
+def search(folder: Path, pruner: str, seed: int, cell: Cell, rule: Path | None) -> Search:
     """Search one set until all is spent, with one worker."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore")
-    surrogate, priced = load(folder), market(folder, prices)
+    surrogate, priced = load(folder), market(folder, cell.prices)
+    # The last step is one of them.
+    reported = np.arange(surrogate.n_steps)[:: -cell.every][::-1]
     study = optuna.create_study(
         study_name=f"{folder.name}-{seed}",  # Hyperband's brackets depend on it.
         direction=surrogate.direction,
-        sampler=SAMPLERS[sampler][1](seed=seed),
-        pruner=make_pruner(pruner, surrogate.n_steps, priced, rule),
+        sampler=SAMPLERS[cell.sampler][1](seed=seed),
+        pruner=make_pruner(pruner, len(reported), priced, rule),
     )
     best, spent = None, 0.0
-    misses = np.full(len(GRID), 100.0)
+    amounts = cell.amounts
+    misses = np.full(len(amounts), 100.0)
     n_trials = 0
-    while spent < GRID[-1]:
+    while spent < amounts[-1]:
         trial = study.ask(priced.distributions)
         n_trials += 1
-        curve = surrogate.curve(trial.params)
-        price = priced.price(trial.params) / surrogate.n_steps
+        curve = surrogate.curve(trial.params)[reported]
+        price = priced.price(trial.params) / len(curve)
         for step, value in enumerate(curve.tolist(), 1):
             spent += price
             trial.report(value, step)
@@ -206,48 +229,47 @@ def search(
             study.tell(trial, value)
             if surrogate.is_better(value, best):
                 best = value
-                misses[spent <= GRID] = 100.0 * surrogate.share_better_than(best)
+                misses[spent <= amounts] = 100.0 * surrogate.share_better_than(best)
     return Search(misses, n_trials)
 
 
 def mean_miss(misses: np.ndarray) -> np.ndarray:
-    """Combine the misses of sets and seeds. Shape: ``(n_sets, n_seeds, len(GRID))``."""
+    """Combine the misses of sets and seeds. Shape: ``(n_sets, n_seeds, n_amounts)``."""
     return np.exp(np.log(misses.mean(axis=1) + MISS_OFFSET).mean(axis=0)) - MISS_OFFSET
 
 
-def cheaper(misses: np.ndarray, reference: np.ndarray) -> np.ndarray:
+def cheaper(cell: Cell, misses: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Tell how many times less is spent for what the reference has found at each budget.
 
-    At the largest one it may be less than 1 by an unknown amount: nan.
+    NaN where it is not found for the largest budget.
     """
-    own, other = mean_miss(misses), mean_miss(reference)
+    own, other, amounts = mean_miss(misses), mean_miss(reference), cell.amounts
     ratios = []
-    for budget in BUDGETS:
-        miss = other[np.searchsorted(GRID, budget * (1.0 + 1e-9)) - 1]
-        reached = np.flatnonzero(own <= miss + 1e-12)
-        first = np.flatnonzero(other <= miss + 1e-12)[0]
-        ratios.append(GRID[first] / GRID[reached[0]] if len(reached) else math.nan)
+    for miss in cell.at_budgets(other):
+        reached, first = (np.flatnonzero(found <= miss + 1e-12) for found in (own, other))
+        ratios.append(amounts[first[0]] / amounts[reached[0]] if len(reached) else math.nan)
     return np.array(ratios)
 
 
-def jackknife(statistic: Callable[..., np.ndarray], *arrays: np.ndarray) -> np.ndarray:
+def estimates(statistic: Callable[..., np.ndarray], *arrays: np.ndarray) -> list[str]:
+    """Tell a statistic with its standard error over the seeds, by the jackknife."""
     n_seeds = arrays[0].shape[1]
-    if n_seeds == 1:
-        return np.full(len(BUDGETS), math.nan)
     left_out = [
-        statistic(*(np.delete(array, seed, axis=1) for array in arrays)) for seed in range(n_seeds)
+        statistic(*(np.delete(array, seed, axis=1) for array in arrays))
+        for seed in range(n_seeds)
+        if n_seeds > 1
     ]
-    return np.sqrt((n_seeds - 1) * np.nanvar(left_out, axis=0))
+    found = statistic(*arrays)
+    errors = np.sqrt((n_seeds - 1) * np.var(left_out, axis=0)) if left_out else 0.0 * found
+    return [
+        "not reached" if math.isnan(value) else f"{value:.2f} ± {error:.2f}"
+        for value, error in zip(found, errors, strict=True)
+    ]
 
 
-def at_budgets(misses: np.ndarray) -> np.ndarray:
-    found = mean_miss(misses)
-    return np.array([found[np.searchsorted(GRID, b * (1.0 + 1e-9)) - 1] for b in BUDGETS])
-
-
-def print_table(title: str, results: dict[str, list[list[Search]]]) -> None:
-    header = ["pruner", *(f"miss at {b}, %" for b in BUDGETS)]
-    header += [f"cheaper at the miss of steps at {b}" for b in BUDGETS] + ["trials begun"]
+def print_table(title: str, cell: Cell, results: dict[str, list[list[Search]]]) -> None:
+    header = ["pruner", *(f"miss at {b}, %" for b in cell.budgets)]
+    header += [f"cheaper than by steps at {b}" for b in cell.budgets] + ["trials begun"]
     print(f"\n**{title}**\n")
     print("|", " | ".join(header), "|")
     print("|", " | ".join(["---"] * len(header)), "|")
@@ -256,22 +278,14 @@ def print_table(title: str, results: dict[str, list[list[Search]]]) -> None:
         for pruner, of_pruner in results.items()
     }
     for pruner, of_pruner in results.items():
-        cells = [
-            f"{miss:.2f} ± {error:.2f}"
-            for miss, error in zip(
-                at_budgets(misses[pruner]), jackknife(at_budgets, misses[pruner]), strict=True
-            )
-        ]
+        cells = estimates(lambda m: cell.at_budgets(mean_miss(m)), misses[pruner])
         if OURS in misses and pruner != OURS:
-            pair = misses[pruner], misses[OURS]
-            cells += [
-                f"{ratio:.2f} ± {error:.2f}"
-                for ratio, error in zip(cheaper(*pair), jackknife(cheaper, *pair), strict=True)
-            ]
+            cells += estimates(lambda *m: cheaper(cell, *m), misses[pruner], misses[OURS])
         else:
-            cells += ["1"] * len(BUDGETS)
+            cells += ["1"] * len(cell.budgets)
         n_trials = np.mean([found.n_trials for of_set in of_pruner for found in of_set])
-        name = "**ours, cost**" if pruner == OURS_COST else PRUNERS[pruner][0]
+        name = "**ours, by cost**" if pruner == OURS_COST else PRUNERS[pruner][0]
+        name = "ours, by steps" if pruner == OURS else name
         print("|", " | ".join([name, *cells, f"{n_trials:.0f}"]), "|", flush=True)
 
 
@@ -282,6 +296,8 @@ def main() -> None:
     parser.add_argument("--prices", nargs="*", choices=PRICES, default=PRICES)
     parser.add_argument("--pruners", nargs="*", choices=NAMES, default=NAMES)
     parser.add_argument("--samplers", nargs="*", choices=SAMPLERS, default=["tpe"])
+    parser.add_argument("--budgets", type=int, nargs="*", default=BUDGETS)
+    parser.add_argument("--every", type=int, default=1, help="report each n-th step only")
     parser.add_argument("--seeds", type=int, default=6, help="number of searches of a set")
     parser.add_argument("--rules", type=Path, help="rules that were not trained on a set")
     parser.add_argument("--jobs", type=int, default=2)
@@ -293,15 +309,11 @@ def main() -> None:
             priced = {n: f for n, f in sets.items() if prices != "recorded" or f.parent == CURVES}
             if not priced:
                 continue
+            cell = Cell(prices, sampler, tuple(sorted(args.budgets)), args.every)
             tasks = [(p, n, s) for p in args.pruners for n in priced for s in range(args.seeds)]
             found = Parallel(args.jobs, backend="multiprocessing")(
                 delayed(search)(
-                    priced[name],
-                    prices,
-                    pruner,
-                    sampler,
-                    seed,
-                    args.rules and args.rules / f"{name}.npz",
+                    priced[name], pruner, seed, cell, args.rules and args.rules / f"{name}.npz"
                 )
                 for pruner, name, seed in tasks
             )
@@ -310,7 +322,8 @@ def main() -> None:
                 p: [[by_task[p, n, s] for s in range(args.seeds)] for n in priced]
                 for p in args.pruners
             }
-            print_table(f"{SAMPLERS[sampler][0]}, prices: {prices}, {len(priced)} sets", results)
+            title = f"{SAMPLERS[sampler][0]}, prices: {prices}, {len(priced)} sets"
+            print_table(title, cell, results)
     print(f"\nSeeds: {args.seeds}. {time.perf_counter() - start:.0f} s.")
 
 
