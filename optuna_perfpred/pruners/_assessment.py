@@ -112,13 +112,13 @@ def value_to_beat(reference: float, rank: int, offset: float) -> str:
     return f"{reference:.4g}, the {best} value so far{less}"
 
 
-def beside_new_trials(relative_chance: float, unit: str = "step") -> str:
-    """Tell the chance for each step, or other unit, as a multiple of a new trial's, or the other way round."""
+def beside_new_trials(relative_chance: float, unit: str = "step", what: str = "chance") -> str:
+    """Tell the chance for each step as a multiple of a new trial's, or the other way round."""
     if relative_chance >= 1.0:
-        return f"{_times(relative_chance)} times a new trial's chance per {unit}"
+        return f"{_times(relative_chance)} times a new trial's {what} per {unit}"
     times = 1.0 / relative_chance if relative_chance * _MAX_TIMES > 1.0 else _MAX_TIMES
     over = "over " if times == _MAX_TIMES else ""
-    return f"new trials have {over}{_times(times)} times its chance per {unit}"
+    return f"new trials have {over}{_times(times)} times its {what} per {unit}"
 
 
 def _times(ratio: float) -> str:

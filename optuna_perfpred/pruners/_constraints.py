@@ -149,7 +149,8 @@ class ConstraintForecasts:
                 assessment.probability_of_beating_best * forecast.probability
             ),
             relative_chance=relative,
-            reason=f"{forecast.reason} {assessment.reason}",
+            # What decides is told.
+            reason=assessment.reason if assessment.is_hopeless else forecast.reason,
         )
 
     def _forecast(
@@ -159,12 +160,11 @@ class ConstraintForecasts:
         finished: FinishedTrials,
         trials: Sequence[FrozenTrial],
     ) -> _Forecast | None:
-        known = stored.constraints
+        known, last = stored.constraints, max(trial.intermediate_values)
         broken = {name: value for name, value in known.items() if value > 0.0}
         if broken:
             name, value = max(broken.items(), key=lambda item: item[1])
-            return _Forecast(0.0, f"It breaks the constraint {name!r}, which is {value:.4g} > 0.")
-        last = max(trial.intermediate_values)
+            return _Forecast(0.0, tell_broken(last, name, value))
         chances = {
             name: self._chance(name, _until(curve, last), stored, finished, trials)
             for name, curve in read_reported(stored).items()
@@ -175,7 +175,7 @@ class ConstraintForecasts:
         name = min(chances, key=lambda name: chances[name])
         return _Forecast(
             math.prod(chances.values()),
-            f"Its chance to satisfy the constraint {name!r} is {percent(chances[name])}.",
+            f"At step {last}: {percent(chances[name])} chance to satisfy the constraint {name!r}.",
         )
 
     def _chance(
@@ -210,6 +210,11 @@ class ConstraintForecasts:
         predicted = completed.predict(observed.curves, observed.configurations)[0, observed.at[0]]
         std = completed.regression.std[observed.at[0]]
         return float(special.ndtr((predicted - completed.transform(np.zeros(1))[0]) / std))
+
+
+def tell_broken(step: int, name: str, value: float) -> str:
+    """Tell that a trial breaks a constraint."""
+    return f"At step {step}: it breaks the constraint {name!r}, which is {value:.4g} > 0."
 
 
 def _until(curve: ReportedCurve, step: int) -> ReportedCurve:

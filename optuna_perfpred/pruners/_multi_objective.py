@@ -28,8 +28,10 @@ from optuna_perfpred.history import PerStudy
 from optuna_perfpred.history import read_configuration
 from optuna_perfpred.history import report_values
 from optuna_perfpred.history import ReportedTrials
+from optuna_perfpred.pruners._assessment import beside_new_trials
 from optuna_perfpred.pruners._assessment import REASON
 from optuna_perfpred.pruners._assessment import STEP
+from optuna_perfpred.pruners._constraints import tell_broken
 
 
 if TYPE_CHECKING:
@@ -317,7 +319,7 @@ class _Forecaster:
             return None
         for name, value in stored.constraints.items():
             if value > 0.0:
-                return f"It breaks the constraint {name!r}, which is {value:.4g} > 0."
+                return tell_broken(step, name, value)
         configuration = read_configuration(stored)
         losses, remaining = np.empty((_N_DRAWS, len(names))), []
         for at, (name, sign) in enumerate(zip(names, self._signs, strict=True)):
@@ -339,11 +341,8 @@ class _Forecaster:
             f"{name} {-sign * np.median(losses[:, at]):.4g}"
             for at, (name, sign) in enumerate(zip(names, self._signs, strict=True))
         )
-        return (
-            f"At step {step} the hypervolume by which it is expected to improve the Pareto front "
-            f"is, for each step still to train, {relative:.2g} times that of a new trial (it is "
-            f"predicted to end at {ends})."
-        )
+        beside = beside_new_trials(relative, what="expected hypervolume")
+        return f"At step {step}: predicted to end at {ends}; {beside}."
 
     def _front_of(self, finished: FinishedTrials) -> _Front | None:
         known, front = self._front

@@ -102,11 +102,11 @@ def test_what_is_still_to_train_counts_and_not_what_was_trained():
 def test_the_reason_tells_the_unit_and_can_be_explained():
     study = study_of(PerformancePredictionPruner(cost=price))
     assert pruned_at(study, 0.1) < N_STEPS
-    assert "for each unit of cost still to train" in study.trials[-1].user_attrs["perfpred:reason"]
+    assert "chance per unit of cost" in study.trials[-1].user_attrs["perfpred:reason"]
     assert "unit of cost" in str(explain(study, study.trials[-1].number))
     study = study_of(PerformancePredictionPruner(cost="time"))
     assert pruned_at(study, 0.1) < N_STEPS
-    assert "for each second still to train" in study.trials[-1].user_attrs["perfpred:reason"]
+    assert "chance per second" in study.trials[-1].user_attrs["perfpred:reason"]
 
 
 def test_seconds_are_learned_from_when_trials_begin_and_end():
