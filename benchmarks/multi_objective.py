@@ -41,6 +41,7 @@ from optuna.samplers import TPESampler
 from optuna.trial import TrialState
 from pruners import BUDGETS
 
+from optuna_perfpred import PredictedValueSampler
 from optuna_perfpred.pruners import MultiObjectivePruning
 
 
@@ -49,6 +50,11 @@ SAMPLERS = {
     "nsgaii": ("NSGA-II", lambda seed: NSGAIISampler(population_size=20, seed=seed)),
 }
 NAMES = ["value", "price"]
+UNPRUNED, OURS, PREDICTED = WAYS = (
+    "unpruned",
+    "**ours**",
+    "**ours**, with `PredictedValueSampler`",
+)
 # How fast the second objective comes to its end, where it is reported.
 RISE = 0.8
 
@@ -65,15 +71,15 @@ class Search(NamedTuple):
     n_trials: int
 
 
-def search(
-    folder: Path, prices: str, sampler: str, seed: int, stops: bool, unknown: bool
-) -> Search:
+def search(folder: Path, prices: str, sampler: str, seed: int, way: str, unknown: bool) -> Search:
     """Search one set, unpruned for twice the largest budget."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore")
     surrogate, priced = load(folder), market(folder, prices)
+    stops, base = way != UNPRUNED, SAMPLERS[sampler][1](seed)
     study = optuna.create_study(
-        directions=[surrogate.direction, "minimize"], sampler=SAMPLERS[sampler][1](seed)
+        directions=[surrogate.direction, "minimize"],
+        sampler=PredictedValueSampler(base) if way == PREDICTED else base,
     )
     sign = 1.0 if surrogate.direction.name == "MAXIMIZE" else -1.0
     drawn = -sign * surrogate._drawn_values
@@ -128,17 +134,14 @@ def print_table(title: str, results: dict[str, list[list[Search]]]) -> None:
     print(f"\n**{title}**\n")
     print("|", " | ".join(header), "|")
     print("|", " | ".join(["---"] * len(header)), "|")
-    for name, doubled in (
-        ("unpruned", False),
-        ("unpruned, twice the steps", True),
-        ("**ours**", False),
-    ):
-        found = results[name.removesuffix(", twice the steps")]
+    for way, doubled in ((UNPRUNED, False), (UNPRUNED, True), (OURS, False), (PREDICTED, False)):
+        found = results[way]
         hypervolumes = np.array([[one.hypervolumes for one in of_set] for of_set in found])
         first = len(BUDGETS) if doubled else 0
         cells = [estimate(hypervolumes[..., first + k]) for k in range(len(BUDGETS))]
         n_trials = np.mean([one.n_trials for of_set in found for one in of_set])
-        n_trials /= 2 if name == "unpruned" else 1
+        n_trials /= 2 if way == UNPRUNED and not doubled else 1
+        name = f"{way}, twice the steps" if doubled else way
         print("|", " | ".join([name, *cells, f"{n_trials:.0f}"]), "|", flush=True)
 
 
@@ -157,15 +160,15 @@ def main() -> None:
     for sampler in args.samplers:
         for prices in args.prices:
             priced = {n: f for n, f in sets.items() if prices == "size" or f.parent == CURVES}
-            tasks = [(o, n, s) for o in (False, True) for n in priced for s in range(args.seeds)]
+            tasks = [(o, n, s) for o in WAYS for n in priced for s in range(args.seeds)]
             found = Parallel(args.jobs, backend="multiprocessing")(
-                delayed(search)(priced[name], prices, sampler, seed, ours, args.unknown)
-                for ours, name, seed in tasks
+                delayed(search)(priced[name], prices, sampler, seed, way, args.unknown)
+                for way, name, seed in tasks
             )
             by_task = dict(zip(tasks, found, strict=True))
             results = {
-                label: [[by_task[ours, n, s] for s in range(args.seeds)] for n in priced]
-                for label, ours in (("unpruned", False), ("**ours**", True))
+                way: [[by_task[way, n, s] for s in range(args.seeds)] for n in priced]
+                for way in WAYS
             }
             title = f"{SAMPLERS[sampler][0]}, price: {prices}, {len(priced)} sets"
             print_table(title + ", reported" * args.unknown, results)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # The user attributes of a trial on which the dashboard, the samplers and the plots rely.
 PREDICTED_VALUE = "perfpred:predicted_value"
+PREDICTED_VALUES = "perfpred:predicted_values"  # Of several objectives.
 PREDICTED_STD = "perfpred:predicted_std"
 STEP = "perfpred:step"
 REASON = "perfpred:reason"

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 import functools
 import math
+from typing import Any
 from typing import NamedTuple
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ from optuna_perfpred.history import read_configuration
 from optuna_perfpred.history import report_values
 from optuna_perfpred.history import ReportedTrials
 from optuna_perfpred.pruners._assessment import beside_new_trials
+from optuna_perfpred.pruners._assessment import PREDICTED_VALUES
 from optuna_perfpred.pruners._assessment import REASON
 from optuna_perfpred.pruners._assessment import STEP
 from optuna_perfpred.pruners._constraints import tell_broken
@@ -194,11 +196,11 @@ class MultiObjectivePruning:
                 dict.fromkeys(self._reports, 0.0), self._n_warmup_steps, self._interval_steps
             ):
                 return False
-            reason = forecaster.tell_hopeless(trial, self._names, self._known, self._reports)
-            if reason is None:
+            attributes = forecaster.tell_hopeless(trial, self._names, self._known, self._reports)
+            if attributes is None:
                 return False
-            trial.set_user_attr(STEP, max(self._reports))
-            trial.set_user_attr(REASON, reason)
+            for name, value in attributes.items():
+                trial.set_user_attr(name, value)
         except UpdateFinishedTrialError:
             return True  # Another process has ended it.
         except Exception as error:
@@ -299,8 +301,8 @@ class _Forecaster:
         names: Sequence[str],
         known: Mapping[str, float],
         reports: Mapping[int, Mapping[str, float]],
-    ) -> str | None:
-        """Tell in a sentence why a trial is to be stopped; :obj:`None` if it is not.
+    ) -> dict[str, Any] | None:
+        """Tell in user attributes why a trial is to be stopped; :obj:`None` if it is not.
 
         Args:
             trial:
@@ -319,7 +321,7 @@ class _Forecaster:
             return None
         for name, value in stored.constraints.items():
             if value > 0.0:
-                return tell_broken(step, name, value)
+                return {STEP: step, REASON: tell_broken(step, name, value)}
         configuration = read_configuration(stored)
         losses, remaining = np.empty((_N_DRAWS, len(names))), []
         for at, (name, sign) in enumerate(zip(names, self._signs, strict=True)):
@@ -337,12 +339,11 @@ class _Forecaster:
         n = len(finished)
         if relative >= _LEAST_RATIO * n / (n + _N_CAREFUL):
             return None
-        ends = ", ".join(
-            f"{name} {-sign * np.median(losses[:, at]):.4g}"
-            for at, (name, sign) in enumerate(zip(names, self._signs, strict=True))
-        )
+        ends = [-sign * float(np.median(losses[:, at])) for at, sign in enumerate(self._signs)]
+        told = ", ".join(f"{name} {end:.4g}" for name, end in zip(names, ends, strict=True))
         beside = beside_new_trials(relative, what="expected hypervolume")
-        return f"At step {step}: predicted to end at {ends}; {beside}."
+        reason = f"At step {step}: predicted to end at {told}; {beside}."
+        return {STEP: step, PREDICTED_VALUES: ends, REASON: reason}
 
     def _front_of(self, finished: FinishedTrials) -> _Front | None:
         known, front = self._front

@@ -12,6 +12,7 @@ from optuna.trial import TrialState
 
 from optuna_perfpred._arguments import check_at_least
 from optuna_perfpred._arguments import check_single_objective
+from optuna_perfpred._attributes import finite
 from optuna_perfpred._attributes import read_number
 from optuna_perfpred._attributes import read_step
 from optuna_perfpred.forecasts import Curve
@@ -22,6 +23,7 @@ from optuna_perfpred.history import FinishedTrials
 from optuna_perfpred.history import StudyHistory
 from optuna_perfpred.pruners import PerformancePredictionPruner
 from optuna_perfpred.pruners._assessment import PREDICTED_VALUE
+from optuna_perfpred.pruners._assessment import PREDICTED_VALUES
 from optuna_perfpred.pruners._assessment import STEP
 
 
@@ -193,6 +195,37 @@ class StoppedTrials:
         }
 
 
+class StoppedOfSeveralObjectives:
+    """The stopped trials of a study with several objectives at what they were predicted to end at.
+
+    What :class:`~optuna_perfpred.pruners.MultiObjectivePruning` has left on them when it stopped
+    them.
+
+    Args:
+        study:
+            The study.
+    """
+
+    def __init__(self, study: Study) -> None:
+        self._n_objectives = len(study.directions)
+
+    def show(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
+        """Replace the stopped trials. See :meth:`StoppedTrials.show`."""
+        completed = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+        constraints = set(completed[-1].constraints) if completed else set()
+        shown = []
+        for trial in trials:
+            values = trial.user_attrs.get(PREDICTED_VALUES)
+            if trial.state == TrialState.PRUNED and isinstance(values, list):
+                known = [v for v in map(finite, values) if v is not None]
+                if len(known) == self._n_objectives and set(trial.constraints) == constraints:
+                    trial = copy.copy(trial)
+                    trial.state = TrialState.COMPLETE
+                    trial.values = known
+            shown.append(trial)
+        return shown
+
+
 class _Known:
     """The finished trials that are known.
 
@@ -223,7 +256,7 @@ class PredictedStudy(Study):
             Its stopped trials.
     """
 
-    def __init__(self, study: Study, stopped: StoppedTrials) -> None:
+    def __init__(self, study: Study, stopped: StoppedTrials | StoppedOfSeveralObjectives) -> None:
         # The attributes of a study are looked up in the one that is shown, by `__getattr__`.
         self.__dict__.update(_shown=study, _stopped=stopped)
 

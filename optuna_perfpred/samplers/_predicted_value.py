@@ -12,6 +12,7 @@ from optuna_perfpred._arguments import check_at_least
 from optuna_perfpred.history import LearnsAnew
 from optuna_perfpred.history import PerStudy
 from optuna_perfpred.samplers._predicted_study import PredictedStudy
+from optuna_perfpred.samplers._predicted_study import StoppedOfSeveralObjectives
 from optuna_perfpred.samplers._predicted_study import StoppedTrials
 
 
@@ -55,9 +56,11 @@ class PredictedValueSampler(LearnsAnew, BaseSampler):
     :class:`~optuna_perfpred.PerformancePredictionPruner`, is not shown at all once that one has
     ended: it has the same parameters.
 
-    In multi-objective studies, in which Optuna does not prune, the wrapped sampler is on its own;
-    so are :class:`~optuna.samplers.NSGAIISampler` and :class:`~optuna.samplers.NSGAIIISampler`,
-    whose populations are made of trials that were trained.
+    In multi-objective studies, stopped trials are shown at what
+    :class:`~optuna_perfpred.pruners.MultiObjectivePruning` predicted when it stopped them, to all
+    samplers. With one objective, :class:`~optuna.samplers.NSGAIISampler` and
+    :class:`~optuna.samplers.NSGAIIISampler` are on their own: their populations are made of trials
+    that were trained.
 
     .. note::
         Samplers that read the storage directly see the pruned trials. Of Optuna's, these are
@@ -157,7 +160,9 @@ class PredictedValueSampler(LearnsAnew, BaseSampler):
         self._base_sampler.after_trial(self._show(study), trial, state, values)
 
     def _show(self, study: Study) -> Study:
-        if study._is_multi_objective() or isinstance(self._base_sampler, _POPULATIONS):
+        if study._is_multi_objective():
+            return PredictedStudy(study, StoppedOfSeveralObjectives(study))
+        if isinstance(self._base_sampler, _POPULATIONS):
             return study
         return PredictedStudy(study, self._stopped.of(study))
 

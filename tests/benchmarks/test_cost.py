@@ -70,7 +70,7 @@ def test_the_table_of_hypervolumes_compares_with_twice_the_steps(monkeypatch, ca
         "--samplers",
         "nsgaii",
     )
-    unpruned, doubled, ours = table(output, "NSGA-II, price: size, 1 sets")
+    unpruned, doubled, ours, _ = table(output, "NSGA-II, price: size, 1 sets")
     found = [float(row[2].split()[0]) for row in (unpruned, doubled, ours)]
     assert 0.0 <= found[0] <= found[1]
     assert found[2] >= 0.0

@@ -15,6 +15,7 @@ from optuna.trial import TrialState
 import pytest
 
 from optuna_perfpred import PerformancePredictionPruner
+from optuna_perfpred import PredictedValueSampler
 from optuna_perfpred.pruners import MultiObjectivePruning
 from tests.pruners.studies import N_STEPS
 
@@ -111,7 +112,11 @@ def hypervolume(study):
 
 
 @pytest.mark.parametrize(
-    "sampler", [lambda: TPESampler(seed=2), lambda: NSGAIISampler(population_size=8, seed=2)]
+    "sampler",
+    [
+        lambda: TPESampler(seed=2),
+        lambda: PredictedValueSampler(NSGAIISampler(population_size=8, seed=2)),
+    ],
 )
 def test_a_search_that_stops_finds_as_much_with_as_many_steps(sampler):
     unpruned = optuna.create_study(directions=BOTH, sampler=sampler())
@@ -123,6 +128,25 @@ def test_a_search_that_stops_finds_as_much_with_as_many_steps(sampler):
     assert len(study.trials) > 30
     assert {t.state for t in study.trials} == {TrialState.COMPLETE, TrialState.PRUNED}
     assert hypervolume(study) > 0.98 * hypervolume(unpruned)
+
+
+@pytest.mark.parametrize("base", [TPESampler, NSGAIISampler])
+def test_a_sampler_may_be_shown_stopped_trials_at_their_predicted_values(base):
+    study = study_of()
+    trial = run(study, 0.5, 0.9)
+    predicted = trial.user_attrs["perfpred:predicted_values"]
+    assert predicted == pytest.approx([errors(0.5, 0.9, 20)[-1], 0.5], abs=0.2)
+    shown = PredictedValueSampler(base())._show(study).trials
+    assert [t.state for t in shown] == [TrialState.COMPLETE] * 21
+    assert shown[-1].values == predicted
+    # For everybody else it stays pruned, also if somebody has written what is no prediction.
+    assert study.trials[-1].state == TrialState.PRUNED
+    for written in ("high", [0.1], [0.1, math.nan], [0.1, None]):
+        study._storage.get_trial(trial._trial_id).user_attrs["perfpred:predicted_values"] = written
+        shown = PredictedValueSampler(base())._show(study).trials
+        assert shown[-1].state == TrialState.PRUNED
+    study.sampler = PredictedValueSampler(base(seed=0))
+    study.optimize(Objective(), n_trials=2)
 
 
 def test_a_scalarised_objective_is_one_objective():

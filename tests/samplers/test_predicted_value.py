@@ -466,10 +466,13 @@ def test_the_default_is_the_sampler_that_optuna_has_by_default():
     assert type(optuna.create_study().sampler) is TPESampler
 
 
-def test_with_several_objectives_the_sampler_is_on_its_own():
+def test_with_several_objectives_trials_that_optuna_stopped_stay_as_they_are():
     study = optuna.create_study(directions=["minimize", "maximize"])
-    shown = look(study, lambda s: s)
-    assert shown is study
+    study.tell(study.ask(), [0.0, 1.0])
+    study.tell(study.ask(), state=TrialState.PRUNED)
+    shown = look(study, lambda s: s.trials)
+    states = [trial.state for trial in shown]
+    assert states == [TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING]
 
 
 def test_in_a_database(tmp_path):
