@@ -6,11 +6,12 @@ reported at each step as the training comes to it. Optuna has no pruner for seve
 that the peer is no pruning, at as many and at twice as many steps.
 
     python benchmarks/multi_objective.py [--curves DIR ...] [--sets NAME ...] [--prices size
-        recorded] [--samplers tpe nsgaii] [--seeds 6] [--unknown] [--jobs 2]
+        recorded] [--samplers tpe nsgaii] [--every 1] [--seeds 6] [--unknown] [--jobs 2]
 
 - Hypervolume: of the complete trials, with the first objective scaled from 0 for the best of 4,000
   random configurations to 1 for the median, and the reference point (1, 1). Mean over sets and
   seeds; ± is its standard error over the seeds, by the jackknife.
+- `--every 3`: only each third step of a training is reported and counted.
 - Budgets are numbers of full trainings. NSGA-II has a population of 20.
 """
 
@@ -71,7 +72,9 @@ class Search(NamedTuple):
     n_trials: int
 
 
-def search(folder: Path, prices: str, sampler: str, seed: int, way: str, unknown: bool) -> Search:
+def search(
+    folder: Path, prices: str, sampler: str, seed: int, way: str, *, every: int, unknown: bool
+) -> Search:
     """Search one set, unpruned for twice the largest budget."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore")
@@ -86,15 +89,17 @@ def search(folder: Path, prices: str, sampler: str, seed: int, way: str, unknown
     best, median = drawn.min(), np.median(drawn)
     low, high = np.log(priced.range)
     budgets = [*BUDGETS, *(2 * budget for budget in BUDGETS)]
-    ends = [budget * surrogate.n_steps for budget in budgets]
-    last = max(BUDGETS) * surrogate.n_steps if stops else max(ends)
+    # The last step is one of them.
+    reported = np.arange(surrogate.n_steps)[::-every][::-1]
+    ends = [budget * len(reported) for budget in budgets]
+    last = max(BUDGETS) * len(reported) if stops else max(ends)
     spent, n_trials, losses = 0, 0, []
     found = {}
     while spent < last:
         trial = study.ask(surrogate.distributions)
         n_trials += 1
         price = (math.log(priced.price(trial.params)) - low) / (high - low)
-        curve = surrogate.curve(trial.params)
+        curve = surrogate.curve(trial.params)[reported]
         rising = price * (1.0 - RISE ** np.arange(1, len(curve) + 1))
         price = rising[-1] if unknown else price
         pruning = MultiObjectivePruning(trial, NAMES, known=None if unknown else {"price": price})
@@ -151,6 +156,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="*", metavar="NAME", help="default: all")
     parser.add_argument("--prices", nargs="*", choices=("size", "recorded"), default=["recorded"])
     parser.add_argument("--samplers", nargs="*", choices=SAMPLERS, default=list(SAMPLERS))
+    parser.add_argument("--every", type=int, default=1, help="report each n-th step only")
     parser.add_argument("--seeds", type=int, default=6, help="number of searches of a set")
     parser.add_argument("--unknown", action="store_true", help="the price is reported as well")
     parser.add_argument("--jobs", type=int, default=2)
@@ -162,7 +168,15 @@ def main() -> None:
             priced = {n: f for n, f in sets.items() if prices == "size" or f.parent == CURVES}
             tasks = [(o, n, s) for o in WAYS for n in priced for s in range(args.seeds)]
             found = Parallel(args.jobs, backend="multiprocessing")(
-                delayed(search)(priced[name], prices, sampler, seed, way, args.unknown)
+                delayed(search)(
+                    priced[name],
+                    prices,
+                    sampler,
+                    seed,
+                    way,
+                    every=args.every,
+                    unknown=args.unknown,
+                )
                 for way, name, seed in tasks
             )
             by_task = dict(zip(tasks, found, strict=True))
