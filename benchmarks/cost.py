@@ -261,10 +261,12 @@ def estimates(statistic: Callable[..., np.ndarray], *arrays: np.ndarray) -> list
     ]
     found = statistic(*arrays)
     errors = np.sqrt((n_seeds - 1) * np.var(left_out, axis=0)) if left_out else 0.0 * found
-    return [
-        "not reached" if math.isnan(value) else f"{value:.2f} ± {error:.2f}"
-        for value, error in zip(found, errors, strict=True)
-    ]
+    told = []
+    for value, error in zip(found, errors, strict=True):
+        # Where it is not reached without some of the seeds, the error is not known.
+        margin = "" if math.isnan(error) else f" ± {error:.2f}"
+        told.append("not reached" if math.isnan(value) else f"{value:.2f}{margin}")
+    return told
 
 
 def print_table(title: str, cell: Cell, results: dict[str, list[list[Search]]]) -> None:

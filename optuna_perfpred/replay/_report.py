@@ -164,16 +164,6 @@ class RepeatResult:
         return self.total_steps / self.steps_trained
 
     @property
-    def time_trained(self) -> float:
-        """The time that was trained, added up over all workers, in the unit of the replay."""
-        return sum(trial.time_trained for trial in self.trials)
-
-    @property
-    def total_time(self) -> float:
-        """The time of the same trials without pruning, likewise."""
-        return sum(trial.time_unpruned for trial in self.trials)
-
-    @property
     def best_value(self) -> float | None:
         """The best recorded value of the trials that were completed or pruned."""
         return self._best(TrialState.COMPLETE, TrialState.PRUNED)
@@ -281,12 +271,12 @@ class ReplayReport:
     @property
     def time_trained(self) -> float:
         """The time that was trained, added up over all workers, mean of the repeats."""
-        return self._mean(lambda repeat: repeat.time_trained)
+        return self._mean(lambda repeat: sum(trial.time_trained for trial in repeat.trials))
 
     @property
     def total_time(self) -> float:
         """The time of the same trials without pruning, likewise."""
-        return self._mean(lambda repeat: repeat.total_time)
+        return self._mean(lambda repeat: sum(trial.time_unpruned for trial in repeat.trials))
 
     @property
     def speed_up(self) -> float:
@@ -462,11 +452,10 @@ def _trials(report: ReplayReport) -> str:
 
 
 def _time_trained(report: ReplayReport) -> dict[str, str]:
-    if report.time_unit == "steps":
-        return {}
     trained, total = report.time_trained, report.total_time
     text = f"{trained:.6g} of {total:.6g}, {total - trained:.6g} saved: "
-    return {f"{report.time_unit} trained": f"{text}{total / trained:.2f} times as cheap"}
+    told = {f"{report.time_unit} trained": f"{text}{total / trained:.2f} times as cheap"}
+    return {} if report.time_unit == "steps" else told
 
 
 def _best_value(report: ReplayReport) -> str:
