@@ -82,6 +82,11 @@ class PerformancePredictionPruner(ForecastingPruner):
     assessed again as the study learns, and goes on once it is worth more than a new trial, see
     ``second_chance``.
 
+    Trials that break a constraint, see :meth:`optuna.trial.Trial.set_constraint`, are never what
+    others are compared with. One that has broken it is pruned once a feasible trial is complete,
+    and so is one that will break it by the forecast of what
+    :func:`~optuna_perfpred.pruners.report_constraints` tells.
+
     It suits every single-objective study: either direction, any storage, any parameters, also
     conditional ones, and curves with different, irregular or missing steps. It never prunes
     before it can forecast, never raises into an objective (what fails is warned of once), and
