@@ -7,6 +7,8 @@ from optuna_perfpred.history._continued import find_trial as find_trial
 from optuna_perfpred.history._continued import gone_on_with as gone_on_with
 from optuna_perfpred.history._continued import have_same_params as have_same_params
 from optuna_perfpred.history._continued import joined_curve as joined_curve
+from optuna_perfpred.history._continued import LEAST_RATIO as LEAST_RATIO
+from optuna_perfpred.history._continued import least_ratio as least_ratio
 from optuna_perfpred.history._continued import RESUMED_AT as RESUMED_AT
 from optuna_perfpred.history._continued import SECOND_CHANCE as SECOND_CHANCE
 from optuna_perfpred.history._continued import stopped_before as stopped_before

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from optuna.trial import TrialState
 
+from optuna_perfpred._attributes import read_number
 from optuna_perfpred._attributes import read_numbers
 from optuna_perfpred._attributes import read_step
 from optuna_perfpred._attributes import read_text
@@ -28,6 +29,10 @@ CONTINUES = "perfpred:continues"
 
 SECOND_CHANCE = "perfpred:second_chance"
 """A user attribute: a sentence that tells why a trial goes on with a stopped one."""
+
+LEAST_RATIO = "perfpred:least_ratio"
+"""A user attribute of a trial that goes on when no new trials come: the multiple of a new trial's
+chance for each step below which it is stopped again."""
 
 CHECKPOINT = "perfpred:checkpoint"
 """A user attribute: true if the objective keeps checkpoints of the trial."""
@@ -53,6 +58,18 @@ def continued_number(trial: FrozenTrial | Trial) -> int | None:
     if number is None or type(trial.user_attrs[CONTINUES]) is not int:
         return None  # 1.0 is a step, but no number of a trial.
     return number if number < trial.number else None
+
+
+def least_ratio(trial: FrozenTrial) -> float | None:
+    """Give the ``perfpred:least_ratio`` of a trial that says to go on with another one.
+
+    Returns:
+        The ratio, above 0 and at most 1, or :obj:`None`.
+    """
+    ratio = read_number(trial.user_attrs, LEAST_RATIO)
+    if ratio is None or not 0.0 < ratio <= 1.0 or continued_number(trial) is None:
+        return None
+    return ratio
 
 
 def stopped_trial(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> FrozenTrial | None:

@@ -25,7 +25,10 @@ from optuna_perfpred.history import stopped_trial
 from optuna_perfpred.optimization._training import GeneratorObjective
 from optuna_perfpred.optimization._training import is_generator_function
 from optuna_perfpred.optimization._training import Training
+from optuna_perfpred.pruners._second_chance import be_patient_with
 from optuna_perfpred.pruners._second_chance import go_on_with
+from optuna_perfpred.pruners._second_chance import LEAST_WORTH
+from optuna_perfpred.pruners._second_chance import limit_at_end
 from optuna_perfpred.pruners._second_chance import SecondChances
 
 
@@ -33,8 +36,6 @@ if TYPE_CHECKING:
     from optuna.study import Study
     from optuna.trial import FrozenTrial
 
-    from optuna_perfpred.history import CurveRecord
-    from optuna_perfpred.history import FinishedTrials
     from optuna_perfpred.pruners import PerformancePredictionPruner
     from optuna_perfpred.pruners._second_chance import Chance
 
@@ -42,14 +43,6 @@ if TYPE_CHECKING:
 Objective = Callable[[Trial], float] | GeneratorObjective
 Callback = Callable[["Study", "FrozenTrial"], None]
 
-# A stopped trial goes on if its worth is above a new trial's,
-_LEAST_WORTH = 1.0
-# and where no new one comes, if it is above this multiple of what a trial of the study has been
-# worth: as most were stopped, one has cost less than a whole training.
-LEAST_WORTH_AT_END = 0.25
-# It is stopped again below this share of it: who is patient with few finds more than who has a
-# short look at many. Chosen on recorded studies of kinds that the rule had not learned from.
-_STOPPED_AT_END = 0.25
 # If its end could not be told to the storage, others do not wait longer for it.
 _SECONDS_TO_TELL = 60.0
 
@@ -142,9 +135,10 @@ class Search:
         self._limits = limits
         self._n_paused = n_paused
         self._reader = FinishedTrialsReader(pruner._feature_attrs)
-        self._chances = self._chances_by(self._pruner)
+        forecaster = self._pruner._forecasters.of(study)
+        self._chances = SecondChances(forecaster.forecast, self._goes_on, forecaster.costs)
         self._is_at_end = False
-        self._limit = _LEAST_WORTH
+        self._limit = LEAST_WORTH
         self._ended = threading.Condition()
         self._n_new = 0
         self._running: dict[int, _Running] = {}
@@ -188,19 +182,9 @@ class Search:
     def worth_finishing(self) -> list[Chance]:
         """Give the stopped trials that are worth it if no new ones come, the best one first."""
         finished = self._reader.read_now(self._study)
-        limit = _limit_at_end(finished)
+        limit = limit_at_end(finished)
         chances = self._chances.of(finished, self._reader.trials)
         return [chance for chance in chances if chance.relative_chance > limit]
-
-    def _end(self, finished: FinishedTrials) -> None:
-        """Begin the end: no new trials will come, and those that run are stopped later."""
-        self._is_at_end = True
-        self._limit = _limit_at_end(finished)
-        patient = copy.copy(self._pruner)
-        patient._confidence = None
-        patient._least_ratio = _STOPPED_AT_END * self._limit
-        self._study.pruner = patient
-        self._chances = self._chances_by(patient)
 
     def _ask(self) -> Trial:
         """Give Optuna's loop the next trial."""
@@ -231,7 +215,8 @@ class Search:
     def _next_stopped(self) -> Trial | None:
         finished = self._reader.read_now(self._study)
         if not self._is_at_end and self._is_near_end():
-            self._end(finished)
+            self._is_at_end = True
+            self._limit = limit_at_end(finished)
         if self._is_enough():
             return None
         waiting = (
@@ -256,6 +241,8 @@ class Search:
         for trial in study.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
             if continued_number(trial) == number:
                 try:
+                    if self._is_at_end:
+                        be_patient_with(study, trial._trial_id, self._limit)
                     if study._storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING):
                         return Trial(study, trial._trial_id)
                 except UpdateFinishedTrialError:
@@ -356,20 +343,3 @@ class Search:
         # When no new trials come, there is nothing better to train.
         is_at_end = self._is_at_end or self._limits.n_new == 0
         return "retrain" if start is None and is_at_end else start
-
-    def _chances_by(self, pruner: PerformancePredictionPruner) -> SecondChances:
-        forecaster = pruner._forecasters.of(self._study)
-        return SecondChances(forecaster.forecast, self._goes_on, forecaster.costs)
-
-
-def _limit_at_end(finished: FinishedTrials) -> float:
-    """Give the least worth of a trial that goes on if no new ones come."""
-    if len(finished.completed) == 0:
-        return _LEAST_WORTH
-    trained = statistics.fmean(map(_n_steps, finished))
-    whole = statistics.fmean(map(_n_steps, finished.completed))
-    return min(_LEAST_WORTH, LEAST_WORTH_AT_END * max(whole, 1.0) / max(trained, 1.0))
-
-
-def _n_steps(record: CurveRecord) -> int:
-    return 1 + int(record.steps[-1]) if len(record.steps) else 0

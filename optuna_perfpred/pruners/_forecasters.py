@@ -21,6 +21,7 @@ from optuna_perfpred.forecasts import is_first_of
 from optuna_perfpred.forecasts import n_learned_from
 from optuna_perfpred.forecasts import N_RECENT
 from optuna_perfpred.forecasts import StudyForecast
+from optuna_perfpred.history import least_ratio
 from optuna_perfpred.history import TrainingSet
 from optuna_perfpred.predictors._base import fill_gaps
 from optuna_perfpred.predictors._base import observed_lengths
@@ -80,9 +81,6 @@ class RuleForecaster:
             The confidence, or :obj:`None` to be the more careful the fewer trials have finished.
         max_risk:
             Instead, what the stopped trials may risk in all.
-        least_ratio:
-            Without a confidence, the multiple of a new trial's chance below which a trial is
-            stopped, however many have finished.
         sampler:
             The sampler of the study, or :obj:`None` to be as careful as with one at random.
         uses_peers:
@@ -108,7 +106,6 @@ class RuleForecaster:
         *,
         confidence: float | None = None,
         max_risk: float | None = None,
-        least_ratio: float | None = None,
         sampler: BaseSampler | None = None,
         uses_peers: bool = False,
         earlier: EarlierStudies | None = None,
@@ -120,7 +117,6 @@ class RuleForecaster:
         self._settings = settings
         self._odds = None if confidence is None else (1.0 - confidence) / confidence
         self._budget = None if max_risk is None else RiskBudget(max_risk, settings.sign)
-        self._given_ratio = least_ratio
         self._sampler_learns = sampler is not None and learns(sampler)
         self._uses_peers = uses_peers
 
@@ -177,7 +173,9 @@ class RuleForecaster:
             predicted_value=mean,
             predicted_std=std,
             probability=share_of_chance(relative),
-            least_probability=share_of_chance(self._least_ratio(forecasts, finished, running)),
+            least_probability=share_of_chance(
+                self._least_ratio(trial, forecasts, finished, running)
+            ),
             probability_of_beating_best=chance,
             reference=forecasts.to_beat,
             reason=f"At step {step}: {percent(chance)} chance to beat {to_beat}, predicted to end "
@@ -189,17 +187,23 @@ class RuleForecaster:
         )
 
     def _least_ratio(
-        self, forecasts: TrialForecasts, finished: FinishedTrials, running: Sequence[FrozenTrial]
+        self,
+        trial: FrozenTrial,
+        forecasts: TrialForecasts,
+        finished: FinishedTrials,
+        running: Sequence[FrozenTrial],
     ) -> float:
         """Give the multiple of a new trial's chance below which a trial is stopped."""
+        at_end = least_ratio(trial)
         if self._budget is not None:
             remaining = float(forecasts.inputs.remaining[0])
             multiple = self._budget.affordable_multiple(finished, running, remaining)
-            return multiple / remaining / forecasts.odds_of_improvement
+            affordable = multiple / remaining / forecasts.odds_of_improvement
+            return affordable if at_end is None else min(affordable, at_end)
+        if at_end is not None:
+            return at_end
         if self._odds is not None:
             return self._odds
-        if self._given_ratio is not None:
-            return self._given_ratio
         n = (forecasts.n_finished + 1) * forecasts.odds_of_improvement
         is_bold = self._sampler_learns and forecasts.inputs.learned.end_alike
         n_careful = _N_CAREFUL_WHERE_SAMPLER_LEARNS if is_bold else _N_CAREFUL

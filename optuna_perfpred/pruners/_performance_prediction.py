@@ -225,8 +225,8 @@ class PerformancePredictionPruner(ForecastingPruner):
             ``"auto"``, the default: ``"checkpoint"`` for the trials that have saved one, and for
             the others ``"never"``, as to train from the first step again has not found more for
             the same number of steps, see ``benchmarks/in_loop.py``. A trial goes on once at most,
-            whoever asks. Not while several trials run in SQLite, which may give a waiting trial
-            to two workers.
+            whoever asks. Not while several trials run in SQLite, where Optuna may give a waiting
+            trial to two workers, unless all are ``optuna-perfpred worker``.
         cost:
             What a step costs, where the steps of one trial cost more than those of another: wider
             networks, smaller batches, another machine. With a stopping rule, a trial is then
@@ -318,7 +318,6 @@ class PerformancePredictionPruner(ForecastingPruner):
         self._seed = seed
         self.second_chance = second_chance
         self.cost = cost
-        self._least_ratio: float | None = None
         self._set_forecast(
             predictor, 0.5 if confidence is None else confidence, offset, feature_attrs, warm_start
         )
@@ -340,11 +339,14 @@ class PerformancePredictionPruner(ForecastingPruner):
         return self._latest.of(whole_study).get(identify(trial))
 
     def enqueue_stopped(self, study: Study) -> None:
-        """Have a stopped trial wait to go on, if it is worth more than a new one by now.
+        """Have a stopped trial wait to go on, if it is worth it now that no new ones come.
 
-        It is done at the first check after a trial has ended. When no other trial asks any more,
-        at the end of a study, whoever runs it may do it, as ``optuna-perfpred worker`` does. What
-        fails is warned of once.
+        While a study runs, the pruner does so itself at the first check after a trial has ended.
+        At its end whoever runs it may do it, as ``optuna-perfpred worker`` does: a stopped trial
+        is then compared with what a trial of the study has been worth, and it, and whatever waits
+        to go on already, is stopped again later than others, by the user attribute
+        ``perfpred:least_ratio``. :func:`~optuna_perfpred.finish` does the same. What fails is
+        warned of once.
 
         Args:
             study:
@@ -352,7 +354,7 @@ class PerformancePredictionPruner(ForecastingPruner):
         """
         if self._gives_second_chances:
             reader = self._finished.of(study)
-            self._enqueue_stopped(study, reader.read_now(study), reader.trials)
+            self._enqueue_stopped(study, reader.read_now(study), reader.trials, at_end=True)
 
     def audit(self, study: Study) -> AuditReport:
         """Estimate how often trials are wrongly pruned, from those that finished on purpose.
@@ -439,10 +441,15 @@ class PerformancePredictionPruner(ForecastingPruner):
         return False if trial.last_step <= stopped.last_step else None
 
     def _enqueue_stopped(
-        self, study: Study, finished: FinishedTrials, trials: Sequence[FrozenTrial]
+        self,
+        study: Study,
+        finished: FinishedTrials,
+        trials: Sequence[FrozenTrial],
+        *,
+        at_end: bool = False,
     ) -> None:
         try:
-            self._chances.of(study).enqueue(study, finished, trials)
+            self._chances.of(study).enqueue(study, finished, trials, at_end=at_end)
         except Exception as error:
             # Whoever cannot add a trial can still be told whether to stop.
             self._warn_once("No stopped trial could be gone on with", error)
@@ -483,7 +490,6 @@ class PerformancePredictionPruner(ForecastingPruner):
                 settings,
                 confidence=self._confidence,
                 max_risk=self._max_risk,
-                least_ratio=self._least_ratio,
                 sampler=study.sampler,
                 uses_peers=self._uses_peers,
                 warn=self._warn_once,

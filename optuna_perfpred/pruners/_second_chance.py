@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import statistics
 from typing import Any
 from typing import Literal
 from typing import NamedTuple
@@ -17,6 +18,7 @@ from optuna_perfpred.forecasts import Curve
 from optuna_perfpred.history import continued_number
 from optuna_perfpred.history import CONTINUES
 from optuna_perfpred.history import find_trial
+from optuna_perfpred.history import LEAST_RATIO
 from optuna_perfpred.history import SECOND_CHANCE
 from optuna_perfpred.history import stopped_trial
 from optuna_perfpred.pruners._assessment import percent
@@ -30,14 +32,21 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
     from optuna_perfpred.forecasts import StudyForecast
+    from optuna_perfpred.history import CurveRecord
     from optuna_perfpred.history import FinishedTrials
     from optuna_perfpred.pruners._relative_costs import RelativeCosts
 
 
 _logger = logging.getLogger(__name__)
 
-# In multiples of a new trial's chance.
-_LEAST_RATIO = 1.0
+# A stopped trial goes on if its worth is above a new trial's,
+LEAST_WORTH = 1.0
+# and where no new one comes, if it is above this multiple of what a trial of the study has been
+# worth: as most were stopped, one has cost less than a whole training.
+_LEAST_WORTH_AT_END = 0.25
+# It is stopped again below this share of it: who is patient with few finds more than who has a
+# short look at many. Chosen on recorded studies of kinds that the rule had not learned from.
+_STOPPED_AT_END = 0.25
 
 
 class Chance(NamedTuple):
@@ -138,13 +147,18 @@ class SecondChances:
         return sorted(chances, key=lambda chance: -chance.relative_chance)
 
     def enqueue(
-        self, study: Study, finished: FinishedTrials, trials: Sequence[FrozenTrial]
+        self,
+        study: Study,
+        finished: FinishedTrials,
+        trials: Sequence[FrozenTrial],
+        *,
+        at_end: bool = False,
     ) -> None:
         """Enqueue the stopped trials that are worth more than new ones, if it was not done yet.
 
         As many as there are trials that run, less those that wait already: so many workers ask
-        for a trial before the next one ends. With SQLite only as long as one trial runs: Optuna
-        may give a waiting trial to two workers there, as SQLite does not lock a row.
+        for a trial before the next one ends. With Optuna's storage in SQLite only as long as one
+        trial runs, see :func:`_may_run_twice`.
 
         Args:
             study:
@@ -153,26 +167,57 @@ class SecondChances:
                 Its finished trials. Nothing is done if they are the same as at the last call.
             trials:
                 All its trials.
+            at_end:
+                Whether no new trials come.
         """
-        if finished is self._looked_at:
+        if finished is self._looked_at and not at_end:
             return
         self._looked_at = finished
         n_running = sum(trial.state == TrialState.RUNNING for trial in trials)
-        if n_running > 1 and _is_sqlite(study):
+        if n_running > 1 and _may_run_twice(study):
             return
-        n_waiting = sum(
-            trial.state == TrialState.WAITING and continued_number(trial) is not None
+        limit = limit_at_end(finished) if at_end else LEAST_WORTH
+        waiting = [
+            trial
             for trial in trials
-        )
-        n = max(n_running, 1) - n_waiting
+            if trial.state == TrialState.WAITING and continued_number(trial) is not None
+        ]
+        if at_end:
+            for trial in waiting:
+                be_patient_with(study, trial._trial_id, limit)
+        n = max(n_running, 1) - len(waiting)
         if n <= 0:
             return
         for chance in self.of(finished, trials)[:n]:
-            if chance.relative_chance > _LEAST_RATIO:
-                go_on_with(study, chance)
+            if chance.relative_chance > limit:
+                go_on_with(study, chance, limit if at_end else None)
 
 
-def go_on_with(study: Study, chance: Chance) -> None:
+def limit_at_end(finished: FinishedTrials) -> float:
+    """Give the least worth of a trial that goes on if no new ones come."""
+    if len(finished.completed) == 0:
+        return LEAST_WORTH
+    trained = statistics.fmean(map(_n_steps, finished))
+    whole = statistics.fmean(map(_n_steps, finished.completed))
+    return min(LEAST_WORTH, _LEAST_WORTH_AT_END * max(whole, 1.0) / max(trained, 1.0))
+
+
+def be_patient_with(study: Study, trial_id: int, limit: float) -> None:
+    """Have a trial that goes on when no new ones come be stopped again later than others.
+
+    Args:
+        study:
+            The study.
+        trial_id:
+            The identifier of the trial, which has not ended.
+        limit:
+            The least worth of a trial that goes on.
+    """
+    # In the storage, so that whoever runs it, or tries it again, decides the same.
+    study._storage.set_trial_user_attr(trial_id, LEAST_RATIO, _STOPPED_AT_END * limit)
+
+
+def go_on_with(study: Study, chance: Chance, limit: float | None = None) -> None:
     """Have the next trial go on with a stopped one, and no second trial with the same.
 
     Storages have no condition on what they add. But they number trials in one order: of trials
@@ -184,9 +229,13 @@ def go_on_with(study: Study, chance: Chance) -> None:
             The study.
         chance:
             The stopped trial, and what it is worth.
+        limit:
+            The least worth of a trial that goes on if no new ones come; :obj:`None` otherwise.
     """
     number = chance.trial.number
-    attributes = {CONTINUES: number, SECOND_CHANCE: chance.reason}
+    attributes: dict[str, Any] = {CONTINUES: number, SECOND_CHANCE: chance.reason}
+    if limit is not None:
+        attributes[LEAST_RATIO] = _STOPPED_AT_END * limit
     params, known = chance.trial.params, chance.trial.system_attrs
     # As by `enqueue_trial`. GridSampler fails if it does not find at which point a trial is.
     grid: dict[str, Any] = {n: known[n] for n in ("search_space", "grid_id") if n in known}
@@ -235,10 +284,24 @@ def first_to_go_on(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> int | N
     return None
 
 
-def _is_sqlite(study: Study) -> bool:
+def _n_steps(record: CurveRecord) -> int:
+    return 1 + int(record.steps[-1]) if len(record.steps) else 0
+
+
+def _may_run_twice(study: Study) -> bool:
+    """Whether the storage may give a trial that waits to two workers that ask at once.
+
+    Optuna reads whether the trial waits and then writes that it runs, and SQLite does not lock
+    what was read; the storage of our workers does both at once. A pruner cannot mend it: it is
+    asked when both run the trial, and whoever then leaves ends it for the other one as well.
+    """
     storage = study._storage
     storage = getattr(storage, "_backend", storage)  # Optuna puts a cache before a database.
-    return isinstance(storage, RDBStorage) and storage.engine.dialect.name == "sqlite"
+    return (
+        isinstance(storage, RDBStorage)
+        and storage.engine.dialect.name == "sqlite"
+        and type(storage).set_trial_state_values is RDBStorage.set_trial_state_values
+    )
 
 
 def _went_on(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> bool:

@@ -361,6 +361,8 @@ def test_the_last_worker_goes_on_with_what_was_stopped_though_the_study_has_enou
     states = [trial.state for trial in study.trials[22:]]
     assert states == [TrialState.WAITING, TrialState.COMPLETE]
     assert study.best_value == 0.9
+    # No new one comes that it would have to be worth as much as.
+    assert 0.0 < study.trials[-1].user_attrs["perfpred:least_ratio"] < 0.25
 
 
 def test_a_worker_that_alone_has_enough_leaves_what_was_stopped(place):

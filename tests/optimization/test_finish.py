@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import logging
 
+import numpy as np
 import optuna
 from optuna.distributions import FloatDistribution
 from optuna.pruners import HyperbandPruner
 from optuna.pruners import MedianPruner
 from optuna.pruners import NopPruner
+from optuna.storages import InMemoryStorage
 from optuna.trial import create_trial
 from optuna.trial import TrialState
 import pytest
@@ -88,6 +90,62 @@ def test_a_search_of_a_stock_pruner(direction, stock):
     better = max if direction == "maximize" else min
     assert result.best_after == better(result.best_before, result.best_after)
     assert len(study.trials) == 40 + result.n_trials
+
+
+def badly_ordered(storage, **kwargs):
+    """Make a study whose stopped trials look worse in their next steps than they end."""
+    pruner = PerformancePredictionPruner(second_chance="retrain", **kwargs)
+    study = new_study(pruner, storage=storage, study_name="end")
+    for x in np.linspace(0.3, 0.6, 12):
+        add(study, float(x))
+    for x in np.random.default_rng(0).uniform(0.4, 0.7, 6):
+        add(study, float(x), 4)
+    return study
+
+
+def how_far(study):
+    return [(trial.params["x"], trial.last_step) for trial, _ in continuing(study)]
+
+
+@pytest.mark.parametrize("confidence", [None, 0.3])
+def test_workers_are_as_patient_at_the_end(confidence):
+    """Each knows the storage alone."""
+    finished = badly_ordered(InMemoryStorage(), confidence=confidence)
+    finish(finished, plain)
+
+    def by_workers(*, patient):
+        storage = InMemoryStorage()
+        badly_ordered(storage)
+        while True:
+            pruner = PerformancePredictionPruner(second_chance="retrain", confidence=confidence)
+            study = optuna.load_study(study_name="end", storage=storage, pruner=pruner)
+            pruner.enqueue_stopped(study)
+            waiting = study.get_trials(states=[TrialState.WAITING])
+            if not waiting:
+                return how_far(study)
+            if not patient:
+                storage.set_trial_user_attr(waiting[0]._trial_id, "perfpred:least_ratio", None)
+            study.optimize(plain, n_trials=1)
+
+    assert by_workers(patient=True) == how_far(finished)
+    # Otherwise one is stopped a second time.
+    assert by_workers(patient=False) != how_far(finished)
+
+
+@pytest.mark.parametrize("ratio", ["0.1", True, -0.1, 0.0, 1.5, float("nan"), None, [0.1]])
+def test_how_patient_to_be_is_not_believed_of_anybody(ratio):
+    def answers(**attrs):
+        study = badly_ordered(None, confidence=0.1)
+        stopped = study.trials[16]
+        study.enqueue_trial(
+            {"x": stopped.params["x"]}, user_attrs={"perfpred:continues": 16, **attrs}
+        )
+        study.optimize(plain, n_trials=1)
+        return study.trials[18].last_step
+
+    usual = answers()
+    assert answers(**{"perfpred:least_ratio": ratio}) == usual
+    assert answers(**{"perfpred:least_ratio": 0.085}) != usual
 
 
 def test_nothing_is_done_twice():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import pickle
 import warnings
 
@@ -18,6 +19,8 @@ import pytest
 
 from optuna_perfpred import PerformancePredictionPruner
 from optuna_perfpred import SequentialRegression
+from optuna_perfpred.distributed._retry import Retry
+from optuna_perfpred.distributed._storage import open_storage
 from tests.pruners.sentences import is_sentence
 from tests.retries import died
 
@@ -309,6 +312,8 @@ def test_bad_argument(second_chance):
 def _storage(place):
     if place.startswith("postgresql"):
         return optuna.storages.get_storage(place)
+    if place.startswith("sqlite"):
+        return open_storage(place, heartbeat_interval=60, grace_period=120, retry=Retry(0))
     return JournalStorage(JournalFileBackend(place))
 
 
@@ -328,13 +333,16 @@ def _ask_at_once(place, barrier):
     study.tell(trial, state=TrialState.PRUNED)
     barrier.wait(60.0)
     continued = study.ask(SPACE)
+    continued.set_user_attr(f"run by {os.getpid()}", True)
     continued.report(0.01, 0)
 
 
-@pytest.mark.parametrize("kind", ["journal", "postgresql"])
+@pytest.mark.parametrize("kind", ["journal", "postgresql", "sqlite"])
 def test_eight_workers_that_ask_at_once_never_go_on_with_one_twice(kind, request, tmp_path):
     if kind == "journal":
         place = str(tmp_path / "journal")
+    elif kind == "sqlite":
+        place = f"sqlite:///{tmp_path / 'study.sqlite3'}"
     else:
         place = request.getfixturevalue("postgresql_url")
     study = study_of(storage=_storage(place))
@@ -352,3 +360,5 @@ def test_eight_workers_that_ask_at_once_never_go_on_with_one_twice(kind, request
     continued = [t.user_attrs["perfpred:continues"] for t in left]
     assert len(set(continued)) == len(continued) == N_STOPPED
     assert all(trial.state == TrialState.RUNNING for trial in left)
+    for trial in left:
+        assert sum(name.startswith("run by ") for name in trial.user_attrs) == 1
