@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+import pickle
 import sys
 from typing import TYPE_CHECKING
 import warnings
@@ -22,8 +24,6 @@ from _data import Split
 
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from optuna import Trial
 
 
@@ -50,15 +50,31 @@ def train(trial: Trial, data: Split, sizes: Sizes, seed: int) -> Iterator[float]
     )
     if solver == "sgd":
         model.momentum = trial.suggest_float("momentum", 0.0, 0.97)
-    return _losses(model, data, sizes.n_epochs)
+    return Losses(model, data, sizes.n_epochs)
 
 
-def _losses(model: MLPClassifier, data: Split, n_epochs: int) -> Iterator[float]:
-    loss = 0.0
-    for _ in range(n_epochs):
-        if loss < CEILING:
-            loss = min(_train_epoch(model, data), CEILING)
-        yield loss
+class Losses(Iterator[float]):
+    """The losses of a training, epoch by epoch."""
+
+    def __init__(self, model: MLPClassifier, data: Split, n_epochs: int) -> None:
+        self._model, self._data = model, data
+        self._n_left, self._loss = n_epochs, 0.0
+
+    def __next__(self) -> float:
+        if self._n_left == 0:
+            raise StopIteration
+        if self._loss < CEILING:
+            self._loss = min(_train_epoch(self._model, self._data), CEILING)
+        self._n_left -= 1
+        return self._loss
+
+    def state_dict(self) -> bytes:
+        """All that the training needs to go on as if it had not stopped."""
+        return pickle.dumps((self._model, self._n_left, self._loss))
+
+    def load_state_dict(self, state: bytes) -> None:
+        """Go on where a training of the same configuration was."""
+        self._model, self._n_left, self._loss = pickle.loads(state)  # Of this very process.
 
 
 def _train_epoch(model: MLPClassifier, data: Split) -> float:

@@ -21,7 +21,7 @@ sys.path.append(str(Path(__file__).parent / "stopping_rule"))
 
 from _data import fashion
 from _data import Split
-from _training import epochs
+from _training import Epochs
 
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def train(trial: Trial, data: Split, sizes: Sizes, seed: int) -> Iterator[float]
     for module in network.modules():
         if isinstance(module, nn.Dropout):
             module.p *= dropout
-    return epochs(network, data, config, seed, sizes.n_epochs)
+    return Epochs(network, data, config, seed, sizes.n_epochs)
 
 
 FAMILY = Family(

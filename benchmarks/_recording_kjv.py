@@ -22,7 +22,7 @@ sys.path.append(str(Path(__file__).parent / "stopping_rule"))
 from _data import characters
 from _data import Split
 from _tasks_text import sequences
-from _training import epochs
+from _training import Epochs
 
 
 if TYPE_CHECKING:
@@ -76,8 +76,7 @@ def train(trial: Trial, data: tuple[Split, int], sizes: Sizes, seed: int) -> Ite
     }
     torch.manual_seed(seed)
     network = _ClassesFirst(build(architecture, bias=True)).to(sizes.device)
-    perplexities = epochs(network, pieces, config, seed, sizes.n_epochs, "perplexity")
-    return (min(perplexity, CEILING) for perplexity in perplexities)
+    return Epochs(network, pieces, config, seed, sizes.n_epochs, "perplexity", ceiling=CEILING)
 
 
 FAMILY = Family(

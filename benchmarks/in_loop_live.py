@@ -20,7 +20,9 @@ the same proposals, and the n-th trials of all have the same random numbers for 
 
 - best completed: the best value when the time is over, mean ± standard error over the seeds; nan
   if a study completed nothing.
-- trials begun and completed, and the share of the time spent in `should_prune`: means.
+- trials begun and completed, and the shares of the time spent in `should_prune` and for saving and
+  loading checkpoints, which are saved after each epoch: means.
+- paused in memory: by `optimize`, to which the trainings yield. Its pruner is not timed.
 
 The stopping rule that comes with the package has learned from other trainings on the same data.
 `--rules` gives for each objective one that has not: `RULES/digits_perceptrons.npz`,
@@ -33,10 +35,12 @@ With the default options it takes 75 minutes.
 from __future__ import annotations
 
 import argparse
+from contextlib import ExitStack
 import dataclasses
 import math
 import os
 from pathlib import Path
+import tempfile
 import time
 from typing import NamedTuple
 from typing import TYPE_CHECKING
@@ -58,8 +62,13 @@ import numpy as np
 import optuna
 from optuna.trial import TrialState
 
+from optuna_perfpred import Checkpoint
+from optuna_perfpred import optimize
+
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from _recording_family import Family
 
 
@@ -74,11 +83,25 @@ OBJECTIVES = {
     "fashion": smaller(FASHION, n_train=600, n_valid=1000),
     "text": smaller(KJV, n_train=320, n_valid=160),
 }
-NAMES = ("none", "median_warmup", "hyperband", "ours", "ours_predicted")
+CHECKPOINT, PAUSED = "ours_checkpoint", "ours_paused"
+NAMES = ("none", "median_warmup", "hyperband", "ours", "ours_predicted", CHECKPOINT, PAUSED)
 
 
 class OutOfTimeError(Exception):
     """Ends the training that is under way."""
+
+
+class Clock:
+    """Adds up the time spent inside of it."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def __enter__(self) -> None:
+        self._start = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds += time.perf_counter() - self._start
 
 
 class Result(NamedTuple):
@@ -88,6 +111,7 @@ class Result(NamedTuple):
     n_trials: int
     n_completed: int
     pruner_share: float
+    checkpoint_share: float
 
 
 def run(objective: str, pruner: str, seed: int, seconds: float, rule: Path | None) -> Result:
@@ -102,57 +126,89 @@ def run(objective: str, pruner: str, seed: int, seconds: float, rule: Path | Non
         family.direction,
         sizes.n_epochs,
         sampler="tpe",
-        pruner=pruner,
+        pruner="ours" if pruner == PAUSED else pruner,
         seed=seed,
         rule=rule,
     )
-    pruner_seconds = 0.0
+    in_pruner, in_checkpoint = Clock(), Clock()
     end = time.perf_counter() + seconds
 
-    def train(trial: optuna.Trial) -> float:
-        nonlocal pruner_seconds
+    def begin(trial: optuna.Trial) -> Iterator[float]:
         number = trial.user_attrs.get(CONTINUES, trial.number)
-        value = math.nan
-        values = family.train(trial, data, sizes, seed_of(family.name, seed, number))
-        for epoch, value in enumerate(values, start=1):
-            start = time.perf_counter()
-            if start >= end:
-                study.stop()
-                raise OutOfTimeError
-            trial.report(value, epoch)
-            start = time.perf_counter()
-            should_prune = trial.should_prune()
-            pruner_seconds += time.perf_counter() - start
-            if should_prune:
-                raise optuna.TrialPruned
+        return family.train(trial, data, sizes, seed_of(family.name, seed, number))
+
+    def end_if_late() -> None:
+        if time.perf_counter() >= end:
+            study.stop()
+            raise OutOfTimeError
+
+    def train(trial: optuna.Trial) -> float:
+        values = begin(trial)
+        with ExitStack() as stack:
+            checkpoint, first, value = None, 1, math.nan
+            if pruner == CHECKPOINT:
+                with in_checkpoint:
+                    checkpoint = stack.enter_context(Checkpoint(trial, folder))
+                    state = checkpoint.load()
+                    if state is not None:
+                        values.load_state_dict(state)
+                        first, value = checkpoint.start, checkpoint.value
+            for epoch, value in enumerate(values, start=first):
+                end_if_late()
+                trial.report(value, epoch)
+                if checkpoint is not None:
+                    with in_checkpoint:
+                        checkpoint.save(values.state_dict(), epoch)
+                with in_pruner:
+                    should_prune = trial.should_prune()
+                if should_prune:
+                    raise optuna.TrialPruned
         return value
 
-    study.optimize(train, timeout=seconds, catch=(OutOfTimeError,))
+    def pausing(trial: optuna.Trial) -> Iterator[tuple[int, float]]:
+        for epoch, value in enumerate(begin(trial), start=1):
+            end_if_late()
+            yield epoch, value
+
+    with tempfile.TemporaryDirectory() as folder:
+        if pruner == PAUSED:
+            optimize(study, pausing, timeout=seconds, catch=(OutOfTimeError,))
+        else:
+            study.optimize(train, timeout=seconds, catch=(OutOfTimeError,))
     completed = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     return Result(
         study.best_value if completed else math.nan,
         len(study.get_trials(deepcopy=False)),
         len(completed),
-        pruner_seconds / seconds,
+        math.nan if pruner == PAUSED else in_pruner.seconds / seconds,
+        in_checkpoint.seconds / seconds,
     )
 
 
 def print_table(objective: str, n_seeds: int, results: dict[str, list[Result]]) -> None:
     family = OBJECTIVES[objective]
-    header = ["pruner", "best completed", "trials begun", "completed", "time in the pruner"]
+    header = [
+        "pruner",
+        "best completed",
+        "trials begun",
+        "completed",
+        "time in the pruner",
+        "saving and loading",
+    ]
     seeds = "1 study" if n_seeds == 1 else f"{n_seeds} studies"
     print(f"\n**{objective}: {family.metric}, to {family.direction}; {seeds} a pruner**\n")
     print("|", " | ".join(header), "|")
     print("|", " | ".join(["---"] * len(header)), "|")
     for pruner, of_pruner in results.items():
         values, *numbers = np.array(of_pruner).T
-        n_trials, n_completed, pruner_share = (column.mean() for column in numbers)
+        n_trials, n_completed, pruner_share, saving = (column.mean() for column in numbers)
         cells = [
-            label(pruner),
+            "ours, paused in memory" if pruner == PAUSED else label(pruner),
             mean_and_error(values),
             f"{n_trials:.1f}",
             f"{n_completed:.1f}",
-            f"{pruner_share:.1%}",
+            "" if math.isnan(pruner_share) else f"{pruner_share:.1%}",
+            f"{saving:.1%}",
         ]
         print("|", " | ".join(cells), "|", flush=True)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 import math
+from typing import Any
 
 from _data import Split
 from _study import Config
@@ -156,52 +157,84 @@ def batches(n: int, size: int, count: int, generator: torch.Generator) -> Tensor
     return torch.randint(n, (count, size), generator=generator)
 
 
-def epochs(
-    model: nn.Module,
-    data: Split,
-    config: Config,
-    seed: int,
-    n_steps: int,
-    metric: str = "accuracy",
-    loss: Loss | None = None,
-) -> Iterator[float]:
+class Epochs(Iterator[float]):
     """Trains for `n_steps` steps, and gives the validation metric after each as it is measured.
 
     A step is a training on `epoch_size` examples. Once the loss is not finite the training is
-    over, and the value that it had then is given for the steps that remain.
+    over, and the value that it had then is given for the steps that remain. No value is above
+    the ceiling.
     """
-    generator = torch.Generator().manual_seed(seed)
-    optimizer = make_optimizer(config, model.parameters())
-    smoothing = number(config, "label_smoothing")
-    criterion = loss or (
-        lambda out, y: functional.cross_entropy(out, y, label_smoothing=smoothing)
-    )
-    size = min(int(number(config, "batch_size", 64)), len(data.x))
-    count = max(1, int(number(config, "epoch_size", len(data.x))) // size)
-    plateau = Plateau(config, metric in ("accuracy", "auc", "f1", "r2"))
-    lr, clip = number(config, "lr", 0.1), number(config, "grad_clip")
-    measured = math.nan
-    finite = True
-    for step in range(n_steps):
-        if not finite:
-            yield measured
-            continue
-        for i, chosen in enumerate(batches(len(data.x), size, count, generator)):
-            factor = rate(config, (step + i / count) / n_steps) * plateau.factor
-            for group in optimizer.param_groups:
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data: Split,
+        config: Config,
+        seed: int,
+        n_steps: int,
+        metric: str = "accuracy",
+        loss: Loss | None = None,
+        ceiling: float = math.inf,
+    ) -> None:
+        self._model, self._data, self._config = model, data, config
+        self._n_steps, self._metric, self._ceiling = n_steps, metric, ceiling
+        self._generator = torch.Generator().manual_seed(seed)
+        self._optimizer = make_optimizer(config, model.parameters())
+        smoothing = number(config, "label_smoothing")
+        self._criterion = loss or (
+            lambda out, y: functional.cross_entropy(out, y, label_smoothing=smoothing)
+        )
+        self._size = min(int(number(config, "batch_size", 64)), len(data.x))
+        self._count = max(1, int(number(config, "epoch_size", len(data.x))) // self._size)
+        self._plateau = Plateau(config, metric in ("accuracy", "auc", "f1", "r2"))
+        self._step, self._measured, self._finite = 0, math.nan, True
+
+    def __next__(self) -> float:
+        if self._step == self._n_steps:
+            raise StopIteration
+        if self._finite:
+            self._train_step()
+            self._measured = evaluate(self._model, self._data, self._metric)
+            self._plateau.report(self._measured)
+        self._step += 1
+        return min(self._measured, self._ceiling)
+
+    def _train_step(self) -> None:
+        config, data, count = self._config, self._data, self._count
+        lr, clip = number(config, "lr", 0.1), number(config, "grad_clip")
+        for i, chosen in enumerate(batches(len(data.x), self._size, count, self._generator)):
+            factor = rate(config, (self._step + i / count) / self._n_steps) * self._plateau.factor
+            for group in self._optimizer.param_groups:
                 group["lr"] = lr * factor
-            value = criterion(model(data.x[chosen]), data.y[chosen])
-            optimizer.zero_grad()
+            value = self._criterion(self._model(data.x[chosen]), data.y[chosen])
+            self._optimizer.zero_grad()
             value.backward()
             if clip:
-                nn.utils.clip_grad_norm_(model.parameters(), clip)
-            optimizer.step()
-            finite = math.isfinite(value.item())
-            if not finite:
+                nn.utils.clip_grad_norm_(self._model.parameters(), clip)
+            self._optimizer.step()
+            self._finite = math.isfinite(value.item())
+            if not self._finite:
                 break
-        measured = evaluate(model, data, metric)
-        plateau.report(measured)
-        yield measured
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that the training needs to go on as if it had not stopped."""
+        return {
+            "model": self._model.state_dict(),
+            "optimizer": self._optimizer.state_dict(),
+            "batches": self._generator.get_state(),
+            "dropout": torch.get_rng_state(),
+            "plateau": dict(vars(self._plateau)),
+            "training": (self._step, self._measured, self._finite),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on where a training of the same configuration was."""
+        self._model.load_state_dict(state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._generator.set_state(state["batches"])
+        torch.set_rng_state(state["dropout"])
+        vars(self._plateau).update(state["plateau"])
+        self._step, self._measured, self._finite = state["training"]
 
 
 def fit(
@@ -214,7 +247,7 @@ def fit(
     loss: Loss | None = None,
 ) -> list[float]:
     """Trains and returns the validation metric after each step of `epoch_size` examples."""
-    return list(epochs(model, data, config, seed, n_steps, metric, loss))
+    return list(Epochs(model, data, config, seed, n_steps, metric, loss))
 
 
 def classifier(data: Callable[[], Split], make: ModelMaker, metric: str = "accuracy") -> Train:
