@@ -160,14 +160,10 @@ class Learned:
             the end of a full curve, and those that nothing tells apart from all others.
         """
         last = len(self.training_set.steps) - 1
-        aligned = np.full((len(curves), last), np.nan)
-        configurations = np.empty((len(curves), self.training_set.configurations.shape[1]))
         end = self.training_set.steps[-1]
-        for row, curve in enumerate(curves):
-            if len(curve.steps) == 0 or curve.steps[-1] >= end:
-                continue
-            encoded, values = self.training_set.encode(*curve)
-            configurations[row], aligned[row] = encoded[0], values[0, :last]
+        configurations, aligned = self.training_set.encode(curves)
+        aligned = aligned[:, :last]
+        aligned[[len(c.steps) > 0 and bool(c.steps[-1] >= end) for c in curves]] = np.nan
         lengths = observed_lengths(aligned)
         at = np.maximum(lengths - 1, 0)
         differs = self.completed.differs[at]

@@ -54,6 +54,8 @@ def continued_number(trial: FrozenTrial | Trial) -> int | None:
         The number, or :obj:`None`. Anybody may have written it: whether there is such a trial, and
         whether it was stopped, is not looked at.
     """
+    if CONTINUES not in trial.user_attrs:
+        return None  # Asked of all trials, again and again.
     number = read_step(trial.user_attrs, CONTINUES)
     if number is None or type(trial.user_attrs[CONTINUES]) is not int:
         return None  # 1.0 is a step, but no number of a trial.
@@ -204,6 +206,8 @@ def tell_why_continued(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> str
 
 def find_trial(trials: Sequence[FrozenTrial], number: int) -> FrozenTrial | None:
     """Find a trial by its number among trials by ascending number."""
+    if number < len(trials) and trials[number].number == number:
+        return trials[number]  # None is missing before it.
     at = bisect.bisect_left(trials, number, key=lambda trial: trial.number)
     return trials[at] if at < len(trials) and trials[at].number == number else None
 

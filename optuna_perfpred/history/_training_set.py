@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from typing import NamedTuple
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,8 +21,8 @@ _LOG_RATIO = 100.0
 # Longer curves are read at this many steps: a forecast hardly gains from more, and each step at
 # which a decision may fall costs a model.
 _MAX_STEPS = 100
-# Encoded configurations that are kept: those of the trials that run at the same time.
-_MAX_ENCODED = 2000
+# Encoded trials that are kept: those that were stopped, and those that run at the same time.
+_MAX_ENCODED = 5000
 # Diverged runs report values whose squares overflow.
 _LARGEST = 1e100
 
@@ -116,6 +117,15 @@ class ConfigurationEncoder:
         return matrix
 
 
+class _Encoded(NamedTuple):
+    """A trial in the columns of a training set, and what it was encoded from."""
+
+    configuration: Configuration
+    row: npt.NDArray[np.float64]
+    values: npt.NDArray[np.float64] | None = None
+    curve: npt.NDArray[np.float64] | None = None
+
+
 class TrainingSet:
     """Completed trials as arrays, and the way to bring another trial into the same columns.
 
@@ -153,7 +163,7 @@ class TrainingSet:
     ) -> None:
         self._sign = sign
         self.encoder = ConfigurationEncoder()
-        self._encoded: dict[int, tuple[Configuration, npt.NDArray[np.float64]]] = {}
+        self._encoded: dict[int, _Encoded] = {}
         self.configurations = self.encoder.fit_transform([r.configuration for r in records])
         self.steps = _common_steps(records, horizon)
         reported = [r.values for r in records]
@@ -166,33 +176,39 @@ class TrainingSet:
 
     def encode(
         self,
-        configuration: Configuration,
-        steps: npt.NDArray[np.int64],
-        values: npt.NDArray[np.float64],
+        trials: Sequence[tuple[Configuration, npt.NDArray[np.int64], npt.NDArray[np.float64]]],
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-        """Bring a trial into the columns of this set.
+        """Bring trials into the columns of this set.
 
         Args:
-            configuration:
-                The trial's parameters and feature attributes.
-            steps:
-                The steps at which it reported, ascending. Shape: ``(n_reports,)``.
-            values:
-                The values it reported, as reported. Shape: ``(n_reports,)``.
+            trials:
+                Of each of ``n`` trials its parameters and feature attributes, the steps at which
+                it reported, ascending, and the values, as reported.
 
         Returns:
-            Its configuration of shape ``(1, n_features)`` and its curve of shape
-            ``(1, n_steps)``.
+            Their configurations of shape ``(n, n_features)`` and their curves of shape
+            ``(n, n_steps)``.
         """
-        # A trial asks at each of its steps, with the same configuration. That is kept as well, so
-        # that no other one takes its place in the memory.
-        known = self._encoded.get(id(configuration))
-        if known is None:
-            if len(self._encoded) >= _MAX_ENCODED:
-                self._encoded.clear()
-            known = configuration, self.encoder.transform([configuration])
-            self._encoded[id(configuration)] = known
-        return known[1], self.align(steps, values)[np.newaxis]
+        # A running trial asks at each of its steps, with the same configuration, and stopped ones
+        # are asked of with the same curves. These are kept as well, so that no others take their
+        # places in the memory.
+        known = self._encoded
+        new = [configuration for configuration, _, _ in trials if id(configuration) not in known]
+        if len(known) + len(new) > max(_MAX_ENCODED, len(trials)):
+            # Another thread may read the one before.
+            known = self._encoded = {}
+            new = [configuration for configuration, _, _ in trials]
+        for configuration, row in zip(new, self.encoder.transform(new), strict=True):
+            known[id(configuration)] = _Encoded(configuration, row)
+        configurations = np.empty((len(trials), self.configurations.shape[1]))
+        curves = np.empty((len(trials), len(self.steps)))
+        for at, (configuration, steps, values) in enumerate(trials):
+            encoded = known[id(configuration)]
+            if encoded.values is not values:
+                encoded = _Encoded(configuration, encoded.row, values, self.align(steps, values))
+                known[id(configuration)] = encoded
+            configurations[at], curves[at] = encoded.row, encoded.curve
+        return configurations, curves
 
     def align(
         self, steps: npt.NDArray[np.int64], values: npt.NDArray[np.float64]
@@ -209,10 +225,14 @@ class TrainingSet:
             The curve, oriented, NaN before its first and after its last value. Shape:
             ``(n_steps,)``.
         """
+        oriented = self._sign * values
+        # Most curves have neither gaps nor infinities; NaN is not within the bounds.
+        if len(values) and oriented.min() >= -_LARGEST and oriented.max() <= _LARGEST:
+            return np.interp(self.steps, steps, oriented, left=np.nan, right=np.nan)
         known = ~np.isnan(values)
         if not known.any():
             return np.full(len(self.steps), np.nan)
-        oriented = self._sign * values[known]
+        oriented = oriented[known]
         # Only infinities take the bounds: a trial may well be better than all before it.
         diverged = np.isinf(oriented)
         oriented[diverged] = np.clip(oriented[diverged], *self._bounds)

@@ -168,8 +168,10 @@ def fill_gaps(curves: Floats) -> Floats:
     Returns:
         Learning curves without NaN, of the same shape.
     """
-    filled = curves.copy()
     columns = np.arange(curves.shape[1])
+    last = observed_lengths(curves)[:, np.newaxis] - 1
+    # Most curves have no gap but that after their end.
+    filled: Floats = np.where(columns > last, np.take_along_axis(curves, last, axis=1), curves)
     for index in np.flatnonzero(np.isnan(filled).any(axis=1)):
         known = ~np.isnan(filled[index])
         filled[index] = np.interp(columns, columns[known], filled[index, known])

@@ -299,7 +299,7 @@ class FittedPredictor:
         steps = self.training_set.steps
         if len(steps) == 0 or trial.steps[-1] >= steps[-1]:
             return None
-        encoded = self.training_set.encode(*trial)
+        encoded = self.training_set.encode([trial])
         forecast = self.predictor.predict(*encoded)
         if not np.isfinite(forecast.mean + forecast.std).all():
             return None

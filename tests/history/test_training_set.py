@@ -56,7 +56,7 @@ def test_nan_is_not_reported_and_infinity_is_the_worst_or_best_known():
 
 def test_a_better_value_than_any_before_is_kept():
     training_set = TrainingSet(records_of({0: 1.0, 1: 2.0}), sign=1.0)
-    _, curve = training_set.encode({}, np.array([0]), np.array([100.0]))
+    _, curve = training_set.encode([({}, np.array([0]), np.array([100.0]))])
     assert curve[0, 0] == 100.0
 
 
@@ -98,11 +98,10 @@ def suggest(params, **attrs):
 def encode(trials, feature_attrs=(), new=()):
     records = [read_record(trial, feature_attrs) for trial in trials]
     training_set = TrainingSet(records, sign=1.0)
-    rows = [
-        training_set.encode(read_configuration(trial, feature_attrs), *read_curve(trial))[0][0]
-        for trial in new
-    ]
-    return training_set.configurations, np.array(rows)
+    rows, _ = training_set.encode(
+        [(read_configuration(trial, feature_attrs), *read_curve(trial)) for trial in new]
+    )
+    return training_set.configurations, rows
 
 
 def fixed(name, distribution, value):
