@@ -4,6 +4,7 @@ from collections.abc import Callable
 from collections.abc import Iterable
 import copy
 from dataclasses import dataclass
+import functools
 import math
 import statistics
 import threading
@@ -13,7 +14,9 @@ from typing import cast
 from typing import Literal
 from typing import NamedTuple
 from typing import TYPE_CHECKING
+import weakref
 
+from optuna import Study
 from optuna import Trial
 from optuna import TrialPruned
 from optuna.exceptions import UpdateFinishedTrialError
@@ -33,7 +36,7 @@ from optuna_perfpred.pruners._second_chance import SecondChances
 
 
 if TYPE_CHECKING:
-    from optuna.study import Study
+    from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
     from optuna_perfpred.pruners import PerformancePredictionPruner
@@ -90,6 +93,37 @@ class _Running:
 
 class _DoneError(Exception):
     """Leaves Optuna's loop: no trial is to begin any more."""
+
+
+class _Asked(Study):
+    """A study of which Optuna's loop asks for trials, and gets others than the study gives.
+
+    All else is the study's own, with which it shares its attributes. The study itself is left
+    alone: whoever asks it for a trial meanwhile gets one as always.
+
+    Args:
+        study:
+            The study.
+        ask:
+            What gives the trials, which belong to the study.
+    """
+
+    __slots__ = ("_ask",)
+
+    def __init__(self, study: Study, ask: Callable[[], Trial]) -> None:
+        self.__dict__ = study.__dict__
+        self._ask = ask
+
+    def ask(self, fixed_distributions: dict[str, BaseDistribution] | None = None) -> Trial:
+        """Give the next trial."""
+        return self._ask()
+
+
+def _call_back(callback: Callback, study: Study, _: Study, trial: FrozenTrial) -> None:
+    callback(study, trial)
+
+
+_searched: weakref.WeakSet[Study] = weakref.WeakSet()
 
 
 class Search:
@@ -154,27 +188,29 @@ class Search:
     ) -> None:
         """Run trials until a limit is reached and no stopped one is worth it. As of Optuna."""
         study, pruner = self._study, self._study.pruner
-        if "ask" in vars(study):
+        if study in _searched:
             raise RuntimeError("The study is being optimized already.")
+        _searched.add(study)
         self._catch = (catch,) if isinstance(catch, type) else tuple(catch)
-        self._ask_new = study.ask
-        vars(study)["ask"] = self._ask
         self._start = time.monotonic()
         study.pruner = self._pruner
         try:
-            study.optimize(
+            _Asked(study, self._ask).optimize(
                 self._call,
                 timeout=self._limits.timeout,
                 n_jobs=n_jobs,
                 catch=self._catch,
-                callbacks=[self._tell_ended, *(callbacks or ())],
+                callbacks=[
+                    self._tell_ended,
+                    *(functools.partial(_call_back, call, study) for call in callbacks or ()),
+                ],
             )
         except _DoneError:
             if self._error is not None:
                 raise self._error from None
         finally:
-            del vars(study)["ask"]
             study.pruner = pruner
+            _searched.discard(study)
             for training in self._paused.values():
                 training.close()
             self._paused.clear()
@@ -194,7 +230,7 @@ class Search:
                 if (trial := self._next_stopped()) is not None:
                     return trial
                 if self._limits.n_new is None or self._n_new < self._limits.n_new:
-                    trial = self._ask_new()
+                    trial = self._study.ask()
                     # The pruner of another process may just have enqueued a stopped one.
                     self._n_new += continued_number(trial) is None
                     self._begin(trial)

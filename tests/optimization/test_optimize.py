@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 import pytest
 
+from optuna_perfpred import finish
 from optuna_perfpred import optimize
 from optuna_perfpred import PerformancePredictionPruner
 from tests.optimization.trainings import continuing
@@ -122,6 +123,37 @@ def test_what_the_user_has_enqueued_beyond_n_trials_waits():
     waiting = study.get_trials(states=[TrialState.WAITING])
     assert [trial.number for trial in waiting] == list(range(20, 30))
     assert continuing(study)
+
+
+def test_the_study_itself_is_as_always_meanwhile():
+    """Others hold it too: they ask it for trials of their own, and stop it."""
+    study, seen = new_study(hasty()), []
+
+    def objective(trial):
+        seen.append(trial.study is study)
+        yield from values(trial.suggest_float("x", 0.0, 1.0))
+        if trial.number == 3:
+            asked.append(study.ask())
+            study.stop()
+
+    asked = []
+    optimize(study, objective, callbacks=[lambda told, _: seen.append(told is study)])
+    assert len(seen) == 8
+    assert all(seen)
+    assert asked[0].number == 4
+    assert study.trials[4].state == TrialState.RUNNING
+
+
+def test_one_at_a_time_optimizes_a_study():
+    study = new_study()
+
+    def objective(trial):
+        with pytest.raises(RuntimeError, match="The study is being optimized already"):
+            finish(study, objective)
+        yield 0.5
+
+    optimize(study, objective, n_trials=1)
+    assert study.best_value == 0.5
 
 
 def test_it_may_be_called_again():
