@@ -7,12 +7,15 @@ full, how often the best trial was completed, and how far the best completed val
 best one, in interquartile ranges of the final values (at most 1).
 
     python benchmarks/second_chances.py --curves DIR [--rules RULES] [--sets NAME ...]
-        [--n-orders 2] [--jobs 2]
+        [--second-chances checkpoint retrain] [--n-orders 2] [--jobs 2]
+    python benchmarks/second_chances.py --studies FOLDER [the same]
     python benchmarks/second_chances.py --cost
 
 With checkpoints, a trial that goes on costs what is left of it; without, its whole training again.
-`--rules` as in `benchmarks/pruners.py`. `--cost` prints the processor's time to assess stopped
-trials again, which is done once for each trial that ends where stopped ones may go on.
+`--studies` takes the Optuna files in a folder, those of `wild.py`: the trials that completed, with
+the values that they returned. `--rules` as in `benchmarks/pruners.py`. `--cost` prints the
+processor's time to assess stopped trials again, which is done once for each trial that ends where
+stopped ones may go on.
 """
 
 from __future__ import annotations
@@ -20,9 +23,11 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
+import tempfile
 import time
 from typing import NamedTuple
 from typing import TYPE_CHECKING
+import warnings
 
 
 os.environ["OMP_NUM_THREADS"] = "1"  # Before numpy is imported: one core for each process.
@@ -36,6 +41,8 @@ from optuna.samplers import RandomSampler
 from optuna.study import StudyDirection
 from optuna.trial import create_trial
 from optuna.trial import TrialState
+from wild import find
+from wild import without_repeated
 
 from optuna_perfpred import finish
 from optuna_perfpred import PerformancePredictionPruner
@@ -96,16 +103,24 @@ class Recorded:
         return recorded.value
 
 
-def measure(path: Path, rule: Path | None, second_chance: str, order: int) -> list[Result]:
-    """Run a study of a recorded set in one order, and finish it."""
+class Recording(NamedTuple):
+    """Completed trials, and the rule that has not learned from them if another one than ours."""
+
+    trials: list[FrozenTrial]
+    direction: StudyDirection
+    rule: Path | None = None
+
+
+def measure(recording: Recording, second_chance: str, order: int) -> list[Result]:
+    """Run a study of recorded trials in one order, and finish it."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    recorded = load_curves(path)
-    trials = recorded.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    warnings.simplefilter("ignore")
+    trials = recording.trials
     drawn = np.random.default_rng(order).permutation(len(trials))[:N_TRIALS]
     trials = [trials[number] for number in drawn]
-    rule = StoppingRule(rule)
+    rule = StoppingRule(recording.rule)
     study = optuna.create_study(
-        direction=recorded.direction,
+        direction=recording.direction,
         sampler=RandomSampler(seed=0),
         pruner=PerformancePredictionPruner(rule, second_chance="never"),
     )
@@ -128,22 +143,41 @@ def measure(path: Path, rule: Path | None, second_chance: str, order: int) -> li
     return [before, result(finished.n_trials)]
 
 
+def read_curves(folder: Path, sets: list[str] | None, rules: Path | None) -> list[Recording]:
+    """Read recorded sets, one folder each."""
+    recordings = []
+    for path in sorted(path.parent for path in folder.glob("*/meta.json")):
+        if sets is None or path.name in sets:
+            study = load_curves(path)
+            trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+            rule = None if rules is None else rules / f"{path.name}.npz"
+            recordings.append(Recording(trials, study.direction, rule))
+    return recordings
+
+
+def read_studies(folder: Path) -> list[Recording]:
+    """Read copies of Optuna's files."""
+    with tempfile.TemporaryDirectory() as copies:
+        found = [study for study in find(folder, Path(copies)) if study.is_replayable]
+    return [Recording(study.curves, study.direction) for study in without_repeated(found)]
+
+
 def print_results(args: argparse.Namespace) -> None:
-    paths = [p.parent for p in sorted(args.curves.glob("*/meta.json"))]
-    paths = [p for p in paths if args.sets is None or p.name in args.sets]
-    print(f"{len(paths)} sets, {args.n_orders} orders each")
+    if args.studies is None:
+        recordings = read_curves(args.curves, args.sets, args.rules)
+    else:
+        recordings = read_studies(args.studies)
+    print(f"{len(recordings)} sets, {args.n_orders} orders each")
     print("| | speed-up | best kept | regret / IQR | trials that went on |")
     print("| --- | --- | --- | --- | --- |")
-    for second_chance in SECOND_CHANCES:
+    for second_chance in args.second_chances:
         results = Parallel(n_jobs=args.jobs)(
-            delayed(measure)(
-                path, args.rules and args.rules / f"{path.name}.npz", second_chance, k
-            )
-            for path in paths
-            for k in range(args.n_orders)
+            delayed(measure)(recording, second_chance, order)
+            for recording in recordings
+            for order in range(args.n_orders)
         )
         for row, name in enumerate(("before", f"`finish`, {second_chance}")):
-            if row == 0 and second_chance != SECOND_CHANCES[0]:
+            if row == 0 and second_chance != args.second_chances[0]:
                 continue
             speed_up, kept, regret, n = np.array([r[row] for r in results], dtype=float).T
             print(
@@ -204,14 +238,18 @@ def main() -> None:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--curves", type=Path)
+    parser.add_argument("--studies", type=Path)
     parser.add_argument("--sets", nargs="*")
     parser.add_argument("--rules", type=Path)
+    parser.add_argument(
+        "--second-chances", nargs="*", choices=SECOND_CHANCES, default=SECOND_CHANCES
+    )
     parser.add_argument("--n-orders", type=int, default=2)
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--cost", action="store_true")
     args = parser.parse_args()
-    if args.cost == (args.curves is not None):
-        parser.error("give --curves or --cost")
+    if args.cost + (args.curves is not None) + (args.studies is not None) != 1:
+        parser.error("give --curves, --studies or --cost")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     if args.cost:
         print_cost()

@@ -164,7 +164,8 @@ class RuleForecaster:
         step, mean, std = int(curve.steps[-1]), float(forecasts.mean[0]), float(forecasts.std[0])
         chance = float(forecasts.chance[0])
         relative = float(forecasts.relative_chance[0]) / relative_cost
-        if self._odds is None:
+        at_end = least_ratio(trial)
+        if self._odds is None or at_end is not None:
             # Beside the trials that the sampler proposes by now.
             relative /= forecasts.odds_of_improvement
         to_beat = value_to_beat(forecasts.to_beat, settings.top_n, settings.offset)
@@ -174,7 +175,7 @@ class RuleForecaster:
             predicted_std=std,
             probability=share_of_chance(relative),
             least_probability=share_of_chance(
-                self._least_ratio(trial, forecasts, finished, running)
+                self._least_ratio(forecasts, at_end, finished, running)
             ),
             probability_of_beating_best=chance,
             reference=forecasts.to_beat,
@@ -188,13 +189,12 @@ class RuleForecaster:
 
     def _least_ratio(
         self,
-        trial: FrozenTrial,
         forecasts: TrialForecasts,
+        at_end: float | None,
         finished: FinishedTrials,
         running: Sequence[FrozenTrial],
     ) -> float:
         """Give the multiple of a new trial's chance below which a trial is stopped."""
-        at_end = least_ratio(trial)
         if self._budget is not None:
             remaining = float(forecasts.inputs.remaining[0])
             multiple = self._budget.affordable_multiple(finished, running, remaining)
