@@ -89,6 +89,7 @@ TABLES = [
         "second_chances.py --curves {new_kinds} --rules {rules} --n-orders 1",
         "--sets lcdb_36_segment stepback_mnist_mlp dopamine_boxing",
     ),
+    Table("second-chances-wild", "second_chances.py --studies {wild}", "--n-orders 1"),
     Table("second-chances-cost", "second_chances.py --cost", ""),
     Table(
         "stop-study",
@@ -148,7 +149,7 @@ def main() -> None:
     for table in TABLES:
         if args.only is not None and table.name not in args.only:
             continue
-        if table.name == "wild" and args.wild is None:
+        if "{wild}" in table.command and args.wild is None:
             continue
         command = table.command.format(**vars(args))
         if args.quick:

@@ -248,6 +248,26 @@ def test_an_objective_that_never_stops_ends():
     assert finish(wrongly_stopped(), objective).n_trials >= 1
 
 
+def test_an_objective_that_swallows_what_stops_it():
+    def objective(trial):
+        try:
+            for step, value in enumerate(values(trial.suggest_float("x", 0.0, 1.0))):
+                trial.report(value, step)
+                if trial.should_prune():
+                    raise optuna.TrialPruned
+        except Exception:
+            trial.set_user_attr("swallowed", True)
+        return value
+
+    study = wrongly_stopped(PerformancePredictionPruner(second_chance="retrain", confidence=0.1))
+    study.optimize(objective, n_trials=8)
+    finish(study, objective)
+    assert {trial.state for trial in study.trials[17:]} == {TrialState.COMPLETE}
+    numbers = [stopped.number for _, stopped in continuing(study)]
+    assert len(set(numbers)) == len(numbers) > 0
+    assert any("swallowed" in trial.user_attrs for trial in study.trials)
+
+
 def test_a_study_that_can_be_told_nothing_of(caplog):
     study = new_study(NopPruner())
     assert finish(study, plain) == (0, 0, None, None)
