@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 from _in_loop_search import CONTINUES
 from _in_loop_search import Search
 from _in_loop_surrogate import NeighbourSurrogate
@@ -193,12 +195,35 @@ def test_more_workers_have_a_larger_budget(folder, monkeypatch, capsys):
 
 
 def test_real_trainings_are_searched_for_a_given_time(monkeypatch, capsys):
-    arguments = ["--objectives", "digits", "--pruners", "none", "ours_predicted"]
-    arguments += ["--seconds", 1, "--seeds", 1, "--jobs", 1]
+    names = ["none", "ours_predicted", in_loop_live.CHECKPOINT, in_loop_live.PAUSED]
+    arguments = ["--objectives", "digits", "--pruners", *names]
+    arguments += ["--seconds", 0.5, "--seeds", 1, "--jobs", 1]
     output = run(monkeypatch, capsys, in_loop_live, *arguments)
     title = "digits: validation cross-entropy, to minimize; 1 study a pruner"
     rows = table(output, title)
-    assert [row[0] for row in rows] == [in_loop.label(n) for n in ("none", "ours_predicted")]
-    for _, _, begun, completed, share in rows:
+    labels = [*map(in_loop.label, names[:3]), "ours, paused in memory"]
+    assert [row[0] for row in rows] == labels
+    for name, (_, _, begun, completed, share, saving) in zip(names, rows, strict=True):
         assert float(begun) >= max(1.0, float(completed))
-        assert 0.0 <= float(share.rstrip("%")) < 100.0
+        assert (share == "") == (name == in_loop_live.PAUSED)
+        assert 0.0 <= float(share.rstrip("%") or 0.0) < 100.0
+        assert (float(saving.rstrip("%")) > 0.0) == (name == in_loop_live.CHECKPOINT)
+
+
+@pytest.mark.parametrize("objective", ["digits", "text"])
+def test_a_saved_training_goes_on_as_if_it_had_not_stopped(objective):
+    family = in_loop_live.OBJECTIVES[objective]
+    sizes = dataclasses.replace(family.sizes, n_train=64, n_valid=32, n_epochs=5)
+    data = family.load(sizes)
+    study = optuna.create_study(sampler=RandomSampler(seed=3))
+    whole = list(family.train(study.ask(), data, sizes, 5))
+
+    def begin(seed):
+        study.enqueue_trial(study.trials[0].params)
+        return family.train(study.ask(), data, sizes, seed)
+
+    first = begin(5)
+    values, state = [next(first), next(first)], first.state_dict()
+    second = begin(6)
+    second.load_state_dict(state)
+    assert [*values, *second] == whole
