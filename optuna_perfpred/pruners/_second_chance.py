@@ -184,7 +184,8 @@ class SecondChances:
         ]
         if at_end:
             for trial in waiting:
-                be_patient_with(study, trial._trial_id, limit)
+                with contextlib.suppress(UpdateFinishedTrialError):  # By another worker, just now.
+                    be_patient_with(study, trial._trial_id, limit)
         n = max(n_running, 1) - len(waiting)
         if n <= 0:
             return
