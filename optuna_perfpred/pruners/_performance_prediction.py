@@ -29,6 +29,7 @@ from optuna_perfpred.pruners._recorded_decision import Decisions
 from optuna_perfpred.pruners._relative_costs import Cost
 from optuna_perfpred.pruners._relative_costs import RelativeCosts
 from optuna_perfpred.pruners._retries import original_number
+from optuna_perfpred.pruners._risk_budget import check_max_risk
 from optuna_perfpred.pruners._risk_budget import MIN_COMPLETED
 from optuna_perfpred.pruners._second_chance import first_to_go_on
 from optuna_perfpred.pruners._second_chance import SecondChances
@@ -271,7 +272,7 @@ class PerformancePredictionPruner(ForecastingPruner):
         if n_startup_trials is None:
             n_startup_trials = 10 if is_predictor else 1 if max_risk is None else MIN_COMPLETED
         if max_risk is not None:
-            _check_max_risk(max_risk, confidence, is_predictor, n_startup_trials, warm_start)
+            check_max_risk(max_risk, confidence, is_predictor, n_startup_trials, warm_start)
         if confidence is None and is_predictor:
             confidence = 0.99
         if top_n is None:
@@ -518,37 +519,4 @@ class PerformancePredictionPruner(ForecastingPruner):
         self._latest: PerStudy[dict[Identity, Assessment]] = PerStudy(lambda _: {})
         self._decisions = PerStudy(lambda _: Decisions(self._warn_once))
         self._chances = PerStudy(self._new_chances)
-        self._costs = PerStudy(self._new_costs)
         self._constraints = PerStudy(self._new_constraints)
-
-
-def _check_max_risk(
-    max_risk: float,
-    confidence: float | None,
-    is_predictor: bool,
-    n_startup_trials: int,
-    warm_start: Sequence[Study],
-) -> None:
-    if not isinstance(max_risk, int | float) or not 0.0 < max_risk < 1.0:
-        raise ValueError(f"`max_risk` must be between 0 and 1 or None, but got {max_risk=}.")
-    if confidence is not None:
-        raise ValueError(
-            f"Only one of `max_risk` and `confidence` can be given, but got {max_risk=} and "
-            f"{confidence=}."
-        )
-    if is_predictor:
-        raise ValueError(
-            "`max_risk` needs a stopping rule, whose probabilities were checked on other studies; "
-            "leave `predictor` out."
-        )
-    if n_startup_trials < MIN_COMPLETED:
-        raise ValueError(
-            f"`max_risk` prunes nothing until {MIN_COMPLETED} trials are complete, so "
-            f"`n_startup_trials` must be at least {MIN_COMPLETED} or None, but got "
-            f"{n_startup_trials=}."
-        )
-    if len(warm_start) > 0:
-        raise ValueError(
-            "`max_risk` is of the trials of one study; `warm_start`, by which trials are compared "
-            "with those of others, cannot be given with it."
-        )

@@ -18,6 +18,7 @@ from optuna_perfpred.pruners._recorded_decision import read_decision
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from optuna.study import Study
     from optuna.trial import FrozenTrial
 
     from optuna_perfpred.history import CurveRecord
@@ -230,3 +231,36 @@ def _risk_of(trial: FrozenTrial) -> float:
     if decision is None or decision.audit:
         return 0.0
     return max(0.0, read_number(trial.user_attrs, RISK) or 0.0)
+
+
+def check_max_risk(
+    max_risk: float,
+    confidence: float | None,
+    is_predictor: bool,
+    n_startup_trials: int,
+    warm_start: Sequence[Study],
+) -> None:
+    """Raise a :exc:`ValueError` unless ``max_risk`` can be kept, and stands alone."""
+    if not isinstance(max_risk, int | float) or not 0.0 < max_risk < 1.0:
+        raise ValueError(f"`max_risk` must be between 0 and 1 or None, but got {max_risk=}.")
+    if confidence is not None:
+        raise ValueError(
+            f"Only one of `max_risk` and `confidence` can be given, but got {max_risk=} and "
+            f"{confidence=}."
+        )
+    if is_predictor:
+        raise ValueError(
+            "`max_risk` needs a stopping rule, whose probabilities were checked on other studies; "
+            "leave `predictor` out."
+        )
+    if n_startup_trials < MIN_COMPLETED:
+        raise ValueError(
+            f"`max_risk` prunes nothing until {MIN_COMPLETED} trials are complete, so "
+            f"`n_startup_trials` must be at least {MIN_COMPLETED} or None, but got "
+            f"{n_startup_trials=}."
+        )
+    if len(warm_start) > 0:
+        raise ValueError(
+            "`max_risk` is of the trials of one study; `warm_start`, by which trials are compared "
+            "with those of others, cannot be given with it."
+        )
