@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 # With fewer completed trials, it is not known what kind of study it is.
 MIN_COMPLETED = 5
 # On kinds of studies that the rule does not know, it is too sure where it gives a trial some
-# chance rather than where it gives it hardly any. Of 0, 2, 5 and 10, the least with which no
-# family of them has lost more than was promised: see `benchmarks/README.md`.
-_CAUTION = 5.0
+# chance rather than where it gives it hardly any. With half of this, two families of such
+# studies have lost more than was promised: see `benchmarks/README.md`.
+_CAUTION = 10.0
 # What one stop may take of what is left. All workers that stop at the same moment, before one
 # sees the other's, take this share each.
 _LARGEST_SHARE = 0.5
@@ -58,7 +58,7 @@ class RiskBudget:
     small.
 
     It assumes that the probabilities are right on average where trials are stopped, or too small
-    by no more than is allowed for: the price of a chance ``c = p (n + 1)`` is ``c (1 + 5 c)``.
+    by no more than is allowed for: the price of a chance ``c = p (n + 1)`` is ``c (1 + 10 c)``.
     The trials that were let finish on purpose, by ``audit_rate`` or ``shadow``, test that: an
     e-process, which is valid whenever one looks, bets on more of them becoming the best than was
     foreseen, and from odds of ten to one on all prices rise by the factor that it rejects
