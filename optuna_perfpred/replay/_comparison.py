@@ -183,8 +183,8 @@ class Advice:
         ]
         if promise is not None and promise is not report:
             lines.append(
-                f"With a promise: {_expression(_PROMISE)} stops the best trial of at most one "
-                f"study in 20, by the forecasts. Here it would have saved {_saved(promise)}; the "
+                f"With a promise: {_expression(_PROMISE)} is to stop the best trial of one "
+                f"study in 20 at most. Here it would have saved {_saved(promise)}; the "
                 f"best trial was kept in {_kept(promise)}."
             )
         if _merit(median) > _merit(report):
