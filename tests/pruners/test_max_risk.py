@@ -189,7 +189,7 @@ def test_bad_arguments_are_told(kwargs, told):
 def test_what_was_risked_is_shown_beside_what_it_bought():
     study, _ = search(0.3)
     risk = risk_spent(study.trials)
-    text = f"is at most {100.0 * risk.total:.2g} %; `max_risk` allows 30 %"
+    text = f"is foreseen as {100.0 * risk.total:.2g} % at most; `max_risk` allows 30 %"
     number = next(iter(risk.risks))
     assert text in str(explain(study, number))
     assert any(text in paragraph.text for paragraph in tell(study))
