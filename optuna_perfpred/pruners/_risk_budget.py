@@ -193,7 +193,8 @@ class RiskSpent(NamedTuple):
     def __str__(self) -> str:
         return (
             f"The chance that a stopped trial would have become the best of all {self.n_trials:,} "
-            f"is foreseen as {percent(self.total)} at most; `max_risk` allows {percent(self.max_risk)}."
+            f"is foreseen as {percent(self.total)} at most; `max_risk` allows "
+            f"{percent(self.max_risk)}."
         )
 
 
