@@ -1,9 +1,15 @@
 from __future__ import annotations
 
+from hypothesis import settings
 import optuna
 import pytest
 
 from tests import servers
+
+
+# How long an example takes depends on what else the machine does.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 
 @pytest.fixture(autouse=True)

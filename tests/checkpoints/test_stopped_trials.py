@@ -376,7 +376,7 @@ def test_saving_writes_to_the_storage_at_the_first_time_only(tmp_path, monkeypat
     assert written == ["perfpred:checkpoint_names", "perfpred:checkpoint"]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_whatever_happens_no_step_is_counted_twice(tmp_path_factory, data):
     """Trials stop, die, fail and go on in any order; files are lost."""

@@ -55,7 +55,7 @@ def dropouts(network):
     return [module.p for module in network.modules() if isinstance(module, nn.Dropout)]
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 2**32 - 1), size=st.integers(1, 3))
 def test_convolutional_network_is_as_described(seed, size):
     architecture = random_architecture(CONV_NETS, seed)
@@ -67,7 +67,7 @@ def test_convolutional_network_is_as_described(seed, size):
     assert all(parameter.grad is not None for parameter in network.parameters())
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(seed=st.integers(0, 2**32 - 1), size=st.integers(1, 3), length=st.integers(1, 6))
 def test_recurrent_network_is_as_described(seed, size, length):
     architecture = random_architecture(RECURRENT_NETS, seed)

@@ -125,7 +125,7 @@ def suggest(space: LayerSpace[Any], seed: int = 0, **kwargs: Any) -> Architectur
 
 
 @pytest.mark.parametrize("name", SPACES)
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_a_network_is_parsed_back_and_built_as_counted(name: str, seed: int) -> None:
     space = SPACES[name]()
@@ -152,7 +152,7 @@ def test_a_network_is_parsed_back_and_built_as_counted(name: str, seed: int) -> 
 
 
 @pytest.mark.parametrize("name", SPACES)
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_a_space_tells_the_cost_of_a_network_in_advance(name: str, seed: int) -> None:
     space = SPACES[name]()

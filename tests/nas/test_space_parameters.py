@@ -69,7 +69,7 @@ def reachable(space: LayerSpace[Any], limit: int = 1000) -> dict[Any, tuple[str,
     return {state: legal for state, legal in states.items() if legal}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(conv_net_spaces() | recurrent_spaces)
 def test_a_parameter_name_always_has_the_same_choices(space: LayerSpace[Any]) -> None:
     choices: dict[str, tuple[str, ...]] = {}
@@ -114,7 +114,7 @@ def test_the_published_space_has_one_choice_for_each_name_at_every_depth() -> No
     assert len(choices) < 15 * 19
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(conv_net_spaces() | recurrent_spaces, st.data())
 def test_an_architecture_is_read_back_from_its_parameters(
     space: LayerSpace[Any], data: st.DataObject

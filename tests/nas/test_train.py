@@ -205,7 +205,7 @@ def test_language_model_reports_its_perplexity():
     assert value == pytest.approx(math.exp(loss.item()), rel=1e-5)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     data=st.data(),
     metric=st.sampled_from(["accuracy", "perplexity"]),

@@ -32,7 +32,7 @@ def reports(trial):
     return trial.storage.get_trial(trial._trial_id).intermediate_values
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     folds=st.lists(
         st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=N_STEPS), min_size=1, max_size=6

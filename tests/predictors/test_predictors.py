@@ -317,7 +317,7 @@ def test_arrays_that_do_not_fit_are_refused():
 sizes = st.floats(-1e6, 1e6, width=32)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(data=st.data(), regressor=st.sampled_from(["ols", "ridge", "stacked"]))
 def test_any_arrays_give_a_forecast_without_warning_or_error(data, regressor):
     n = data.draw(st.integers(0, 12))

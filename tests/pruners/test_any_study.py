@@ -117,9 +117,7 @@ def other_process():
         yield pool
 
 
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(script=studies)
 def test_never_raises_and_decides_alike_in_a_second_process(
     script, other_process, tmp_path_factory

@@ -245,7 +245,7 @@ def value_of(curve, how):
     return how
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     direction=st.sampled_from(["minimize", "maximize"]),
     finished=st.lists(trainings, max_size=12),

@@ -345,7 +345,7 @@ def test_a_budget_of_whole_trainings_completes_them():
     assert [trial.state for trial in report.trials] == [TrialState.COMPLETE] * 3
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_odd_curves(data):
     """Nothing raises, and each step is either trained or saved."""

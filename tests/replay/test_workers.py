@@ -108,7 +108,7 @@ def test_a_trial_without_a_duration_takes_the_median_of_the_others():
     assert ended == pytest.approx([10.0, 10.0, 30.0, 2.0])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     n_workers=st.integers(1, 60),
     seed=st.integers(0, 100),

@@ -144,7 +144,7 @@ def test_a_trial_pruned_before_its_constraints_were_set_stays_pruned():
     ),
     states=st.none() | st.sets(st.sampled_from(list(TrialState))),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_all_ways_to_read_trials_agree(kinds, states):
     study = optuna.create_study()
     expected = []

@@ -65,7 +65,7 @@ def test_table_is_that_of_the_published_update_rule():
     assert_same_values(shortsighted.q_table(study), expected, 0.2)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.permutations(range(12)), st.integers(1, 5), st.randoms(use_true_random=False))
 def test_table_does_not_depend_on_the_order_in_which_trials_end(order, every, random):
     study = optuna.create_study(direction="maximize", sampler=RandomSampler(seed=0))
@@ -102,7 +102,7 @@ def test_a_running_trial_that_never_ends_keeps_nobody_from_learning():
     assert values[SPACE.agent_state(state), str(layer)] != 0.5
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.floats(1e-6, 1e6), st.floats(-1e6, 1e6))
 def test_rewards_do_not_depend_on_scale_or_direction(scale, shift):
     numbers = np.random.default_rng(0).permutation(8)
