@@ -90,6 +90,14 @@ TABLES = [
         "--sets lcdb_36_segment stepback_mnist_mlp dopamine_boxing",
     ),
     Table("second-chances-wild", "second_chances.py --studies {wild}", "--n-orders 1"),
+    Table(
+        "cost",
+        "cost.py --curves {curves} --rules {rules} --sets fashion_convnets diamonds_perceptrons "
+        "kjv_language_models naap440 --prices machine recorded size --budgets 5 10 20 --every 3 "
+        "--seeds 6",
+        "--seeds 1 --sets naap440 --budgets 5",
+    ),
+    Table("multi-objective", "multi_objective.py --every 3 --seeds 6", "--seeds 1"),
     Table("second-chances-cost", "second_chances.py --cost", ""),
     Table(
         "stop-study",
@@ -111,6 +119,7 @@ TABLES = [
         "--n-seeds 1 --n-trials 60",
     ),
     Table("nas-digits", "nas.py digits", "--n-seeds 1 --n-trials 20"),
+    Table("import-time", "import_time.py", ""),
     Table("nas-cost", "nas_cost.py --n-finished 1000", "--n-finished 100"),
     Table("hyperband", "hyperband.py --curves {curves} --rules {rules}", "--n-orders 1"),
     Table(
