@@ -10,21 +10,12 @@ from typing import TYPE_CHECKING
 import warnings
 
 import numpy as np
+from optuna._imports import _LazyImport
 from scipy import stats
 from scipy.optimize import nnls
 from sklearn.base import BaseEstimator
 from sklearn.base import TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.kernel_ridge import KernelRidge
-from sklearn.linear_model import RidgeCV
-from sklearn.metrics.pairwise import euclidean_distances
-from sklearn.model_selection import cross_val_predict
-from sklearn.model_selection import KFold
-from sklearn.model_selection import RandomizedSearchCV
-from sklearn.pipeline import make_pipeline
-from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import FunctionTransformer
-from sklearn.svm import NuSVR
 
 
 if TYPE_CHECKING:
@@ -34,6 +25,16 @@ if TYPE_CHECKING:
     from optuna_perfpred._arrays import Flags
     from optuna_perfpred._arrays import Floats
 
+
+# A fifth of what it takes to import the package, and the default pruner needs none of them.
+ensemble = _LazyImport("sklearn.ensemble")
+kernel_ridge = _LazyImport("sklearn.kernel_ridge")
+linear_model = _LazyImport("sklearn.linear_model")
+model_selection = _LazyImport("sklearn.model_selection")
+pairwise = _LazyImport("sklearn.metrics.pairwise")
+pipeline = _LazyImport("sklearn.pipeline")
+preprocessing = _LazyImport("sklearn.preprocessing")
+svm = _LazyImport("sklearn.svm")
 
 # How strongly weights are drawn to equal ones, in units of the best member's squared error. With
 # little data, or members that are nearly as good as one another, equal weights are hard to beat.
@@ -176,15 +177,17 @@ def fit_rbf_kernel_ridge(
     best = (np.inf, 0.0, 1.0, 1.0)
     for exponent in _EXPONENTS:
         weighted = FeatureWeights(importances, exponent).fit(X).transform(X[rows])
-        distances = euclidean_distances(weighted, squared=True)
+        distances = pairwise.euclidean_distances(weighted, squared=True)
         for gamma in _GAMMAS:
             errors = [np.mean(r**2) for r in _residuals(np.exp(-gamma * distances), y[rows])]
             at = int(np.argmin(errors))
             best = min(best, (float(errors[at]), exponent, float(gamma), float(_ALPHAS[at])))
     _, exponent, gamma, alpha = best
     weights = FeatureWeights(importances, exponent)
-    model = make_pipeline(weights, KernelRidge(alpha=alpha, kernel="rbf", gamma=gamma)).fit(X, y)
-    distances = euclidean_distances(weights.transform(X), squared=True)
+    model = pipeline.make_pipeline(
+        weights, kernel_ridge.KernelRidge(alpha=alpha, kernel="rbf", gamma=gamma)
+    ).fit(X, y)
+    distances = pairwise.euclidean_distances(weights.transform(X), squared=True)
     inverse = np.linalg.inv(np.exp(-gamma * distances) + alpha * np.eye(len(y)))
     return model, inverse @ y / np.diag(inverse)
 
@@ -230,10 +233,10 @@ def fit_nu_svr(
     total variance of one. Distances of that scale call for γ in [0.01, 10]; C goes to 100,
     because the best C was often found at the published limit.
     """
-    svr = NuSVR(kernel=kernel, max_iter=_MAX_SVR_ITERATIONS)
+    svr = svm.NuSVR(kernel=kernel, max_iter=_MAX_SVR_ITERATIONS)
     nu = stats.uniform(1e-3, 1.0 - 1e-3)
     if published:
-        pipeline = make_pipeline(svr)
+        model = pipeline.make_pipeline(svr)
         space = {
             "nusvr__C": stats.loguniform(1e-5, 10.0),
             "nusvr__nu": nu,
@@ -241,7 +244,7 @@ def fit_nu_svr(
         }
     else:
         forest, _residuals = _fit_plain_forest(X, y, seed)
-        pipeline = make_pipeline(FeatureWeights(forest.feature_importances_), svr)
+        model = pipeline.make_pipeline(FeatureWeights(forest.feature_importances_), svr)
         space = {
             "featureweights__exponent": stats.uniform(0.0, 1.0),
             "nusvr__C": stats.loguniform(1e-2, 100.0),
@@ -250,10 +253,10 @@ def fit_nu_svr(
         }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model = _search(pipeline, space, X, y, n_iter=n_iter, seed=seed)
+        model = _search(model, space, X, y, n_iter=n_iter, seed=seed)
         # Leave-one-out up to 100 curves, the number in all experiments of the paper.
-        folds = KFold(min(len(y), _MAX_FOLDS))
-        predicted = cross_val_predict(model, X, y, cv=folds)
+        folds = model_selection.KFold(min(len(y), _MAX_FOLDS))
+        predicted = model_selection.cross_val_predict(model, X, y, cv=folds)
     return model, y - predicted
 
 
@@ -330,13 +333,13 @@ def _fit_linear(X: Floats, y: Floats, alphas: Floats, squarable: Flags) -> Fitte
 
 
 def _fit_linear_model(X: Floats, y: Floats, alphas: Floats, squared: Flags) -> FittedRegressor:
-    squares = FunctionTransformer(_with_squares, kw_args={"columns": squared})
+    squares = preprocessing.FunctionTransformer(_with_squares, kw_args={"columns": squared})
     X = _with_squares(X, squared)
-    model = RidgeCV(alphas=alphas).fit(X, y)
+    model = linear_model.RidgeCV(alphas=alphas).fit(X, y)
     u, s, _ = np.linalg.svd(X - X.mean(axis=0), full_matrices=False)
     leverages = 1.0 / len(y) + u**2 @ (s**2 / (s**2 + model.alpha_))
     residuals = (y - model.predict(X)) / np.maximum(1.0 - leverages, np.finfo(float).eps)
-    return Pipeline([("squares", squares), ("ridge", model)]), residuals
+    return pipeline.Pipeline([("squares", squares), ("ridge", model)]), residuals
 
 
 def _fit_plain_forest(X: Floats, y: Floats, seed: int) -> FittedRegressor:
@@ -348,10 +351,7 @@ def _fit_plain_forest(X: Floats, y: Floats, seed: int) -> FittedRegressor:
 
 
 def _new_forest(n_estimators: int, **options: object) -> Any:
-    # A sixth of what it takes to import the package, and the default pruner needs none.
-    from sklearn.ensemble import RandomForestRegressor
-
-    return RandomForestRegressor(n_estimators, **options)
+    return ensemble.RandomForestRegressor(n_estimators, **options)
 
 
 def _search(
@@ -364,12 +364,12 @@ def _search(
     seed: int,
     refit: bool = True,
 ) -> Any:
-    search = RandomizedSearchCV(
+    search = model_selection.RandomizedSearchCV(
         estimator,
         space,
         n_iter=n_iter,
         scoring="neg_mean_squared_error",
-        cv=KFold(3, shuffle=True, random_state=seed),
+        cv=model_selection.KFold(3, shuffle=True, random_state=seed),
         random_state=seed,
         refit=refit,
     ).fit(X, y)
