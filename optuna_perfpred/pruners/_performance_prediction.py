@@ -168,7 +168,7 @@ class PerformancePredictionPruner(ForecastingPruner):
             curve.
         max_risk:
             Between 0 and 1, instead of ``confidence``: the probability that a stopped trial would
-            have become the best of the study stays below it, whenever the study ends. What each
+            have become the best of the study is to stay below it, whenever it ends. What each
             stop risks is the probability, as it is foreseen then, that the trial would have
             become the best, with a margin; the budget grows with each trial that ends, and nothing
             is stopped that would overspend it. It holds on average over studies like those of
