@@ -129,18 +129,13 @@ class TransformersPruningCallback(TrainerCallback):
         self._is_training = False
 
     def on_evaluate(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        metrics: dict[str, float],
-        **kwargs: Any,
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Report the metric, and ask the pruner unless that can wait for a checkpoint."""
         if not self._is_training:
             return
         step = _step(args, state)
-        if not self._shared.report(metrics, self.monitor, step):
+        if not self._shared.report(kwargs["metrics"], self.monitor, step):
             return
         if self._shared.is_saved and control.should_save:
             self._is_due = True
@@ -151,7 +146,7 @@ class TransformersPruningCallback(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Keep what was saved, and ask the pruner if it was not asked before."""
-        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        folder = Path(args.output_dir or "") / f"checkpoint-{state.global_step}"
         step = _step(args, state)
         self._shared.save(lambda: _zip(folder), step)
         if self._is_due:
