@@ -114,8 +114,8 @@ TABLES = [
     ),
     Table(
         "nas-surrogate",
-        "nas.py surrogate --curves {curves} --n-seeds 6 --first-seed 20000 "
-        "--samplers TPE ArchitectureSampler",
+        "nas.py surrogate --curves {curves}/metaqnn_cifar10 --rule {rules}/metaqnn_cifar10.npz "
+        "--n-trials 500 --n-seeds 8 --first-seed 30000 --samplers TPE ArchitectureSampler",
         "--n-seeds 1 --n-trials 60",
     ),
     Table("nas-digits", "nas.py digits", "--n-seeds 1 --n-trials 20"),
