@@ -28,10 +28,10 @@ from optuna_perfpred.replay._comparison import describe_recording
 from optuna_perfpred.visualization import plot_replay
 from optuna_perfpred.visualization import savings
 from optuna_perfpred.visualization._drawing import import_to_plot
-from optuna_perfpred.visualization._savings import duration
-from optuna_perfpred.visualization._savings import percent
 from optuna_perfpred.visualization._studies import best_trial
+from optuna_perfpred.visualization._studies import duration
 from optuna_perfpred.visualization._studies import metric_label
+from optuna_perfpred.visualization._studies import percent
 
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from optuna_perfpred.pruners._audit import audit_study
 from optuna_perfpred.pruners._recorded_decision import read_decision
 from optuna_perfpred.pruners._risk_budget import risk_spent
 from optuna_perfpred.visualization import savings
-from optuna_perfpred.visualization._savings import count
 from optuna_perfpred.visualization._savings import tell_saved
 from optuna_perfpred.visualization._studies import best_trial
+from optuna_perfpred.visualization._studies import count
 
 
 if TYPE_CHECKING:

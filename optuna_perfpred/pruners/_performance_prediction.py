@@ -26,6 +26,7 @@ from optuna_perfpred.pruners._forecasters import PredictorForecaster
 from optuna_perfpred.pruners._forecasters import RuleForecaster
 from optuna_perfpred.pruners._forecasting_pruner import ForecastingPruner
 from optuna_perfpred.pruners._recorded_decision import Decisions
+from optuna_perfpred.pruners._relative_costs import check_cost
 from optuna_perfpred.pruners._relative_costs import Cost
 from optuna_perfpred.pruners._relative_costs import RelativeCosts
 from optuna_perfpred.pruners._retries import original_number
@@ -271,10 +272,6 @@ class PerformancePredictionPruner(ForecastingPruner):
         is_predictor = isinstance(predictor, CurvePredictor)
         if n_startup_trials is None:
             n_startup_trials = 10 if is_predictor else 1 if max_risk is None else MIN_COMPLETED
-        if max_risk is not None:
-            check_max_risk(max_risk, confidence, is_predictor, n_startup_trials, warm_start)
-        if confidence is None and is_predictor:
-            confidence = 0.99
         if top_n is None:
             top_n = 5 if is_predictor else 1
         if wrapped_pruner is not None and not isinstance(wrapped_pruner, BasePruner):
@@ -282,6 +279,10 @@ class PerformancePredictionPruner(ForecastingPruner):
                 f"`wrapped_pruner` must be an Optuna pruner or None, but got {wrapped_pruner=}."
             )
         check_at_least("n_startup_trials", n_startup_trials, 0)
+        if max_risk is not None:
+            check_max_risk(max_risk, confidence, is_predictor, n_startup_trials, warm_start)
+        if confidence is None and is_predictor:
+            confidence = 0.99
         check_at_least("n_warmup_steps", n_warmup_steps, 0)
         check_at_least("interval_steps", interval_steps, 1)
         check_at_least("top_n", top_n, 1)
@@ -294,15 +295,8 @@ class PerformancePredictionPruner(ForecastingPruner):
                 f"`second_chance` must be one of {', '.join(map(repr, get_args(_SecondChance)))}, "
                 f"but got {second_chance=}."
             )
-        if cost is not None and cost != "time" and not callable(cost):
-            raise ValueError(
-                f'`cost` must be "time", a function of trial and step, or None, but got {cost=}.'
-            )
-        if cost is not None and is_predictor:
-            raise ValueError(
-                "`cost` must be None with a CurvePredictor, which does not compare a trial with a "
-                f"new one, but got {cost=}."
-            )
+        if cost is not None:
+            check_cost(cost, is_predictor)
         if not 0.0 <= audit_rate <= 1.0:
             raise ValueError(f"`audit_rate` must be in [0, 1], but got {audit_rate=}.")
 

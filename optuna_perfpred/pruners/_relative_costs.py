@@ -38,6 +38,19 @@ FIRST_CHECK = "perfpred:first_check"
 _N_REMEMBERED = 1000
 
 
+def check_cost(cost: object, is_predictor: bool) -> None:
+    """Raise a :exc:`ValueError` unless a pruner can count it, with a predictor or without."""
+    if cost != "time" and not callable(cost):
+        raise ValueError(
+            f'`cost` must be "time", a function of trial and step, or None, but got {cost=}.'
+        )
+    if is_predictor:
+        raise ValueError(
+            "`cost` must be None with a CurvePredictor, which does not compare a trial with a new "
+            f"one, but got {cost=}."
+        )
+
+
 class RelativeCosts:
     """What a step of a trial costs, as a multiple of what one of a new trial does.
 

@@ -23,8 +23,11 @@ from optuna_perfpred.pruners._relative_costs import seconds_per_step
 from optuna_perfpred.pruners._risk_budget import risk_spent
 from optuna_perfpred.samplers._q_learning import REUSED
 from optuna_perfpred.visualization import _drawing as drawing
+from optuna_perfpred.visualization._studies import count
+from optuna_perfpred.visualization._studies import duration
 from optuna_perfpred.visualization._studies import evenly
 from optuna_perfpred.visualization._studies import of_study
+from optuna_perfpred.visualization._studies import percent
 
 
 if TYPE_CHECKING:
@@ -174,24 +177,6 @@ def tell_saved(saved: Savings) -> str:
             f"{saved.steps_saved_otherwise:,} otherwise."
         )
     return text
-
-
-def count(number: int, noun: str) -> str:
-    """Give a number of things, in the singular or the plural."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
-
-
-def percent(share: float) -> str:
-    """Give a share in percent."""
-    return f"{100.0 * share:.3g} %"
-
-
-def duration(hours: float) -> str:
-    """Give a duration in the unit that a person would choose."""
-    for unit, n_hours in (("hours", 1.0), ("minutes", 1 / 60)):
-        if hours >= 2.0 * n_hours:
-            return f"{hours / n_hours:.3g} {unit}"
-    return f"{3600.0 * hours:.0f} seconds"
 
 
 def savings(

@@ -47,6 +47,24 @@ def metric_label(study: Study) -> str:
     return f"{metric_name(study)} ({'higher' if maximizes(study) else 'lower'} is better)"
 
 
+def count(number: int, noun: str) -> str:
+    """Give a number of things, in the singular or the plural."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def percent(share: float) -> str:
+    """Give a share in percent."""
+    return f"{100.0 * share:.3g} %"
+
+
+def duration(hours: float) -> str:
+    """Give a duration in the unit that a person would choose."""
+    for unit, n_hours in (("hours", 1.0), ("minutes", 1 / 60)):
+        if hours >= 2.0 * n_hours:
+            return f"{hours / n_hours:.3g} {unit}"
+    return f"{3600.0 * hours:.0f} seconds"
+
+
 def is_feasible(trial: FrozenTrial) -> bool:
     """Whether a trial satisfies all constraints."""
     return all(constraint <= 0.0 for constraint in trial.constraints.values())

@@ -85,7 +85,6 @@ def test_two_processes_stop_at_the_same_step(storage, _):
     check_pruned(study)
 
 
-@pytest.mark.skipif(N_TIMES == 1, reason="PERFPRED_TEST_DDP=20 also spawns processes")
 @pytest.mark.parametrize("_", range(N_TIMES))
 def test_processes_that_are_spawned_stop_too(storage, _):
     study = study_with_good_trials(storage)
